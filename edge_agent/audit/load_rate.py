@@ -1,0 +1,109 @@
+"""Demand against what a contract allows, with bounds: the question that several capacity topics ask alike."""
+
+from __future__ import annotations
+
+from math import inf, isnan
+from typing import Any
+
+from edge_agent.audit.topic import Answer, Release, Site, Verdict, grade
+from edge_agent.load.views import Band, Demand, Interval
+from edge_agent.model import Capacity
+
+TOO_COARSE = 0.02
+"""A register step worth more than this share of the capacity is too coarse to tell a slight overload. [C]"""
+
+
+def judge_interval(interval: Interval, site: Site, release: Release, *, unit: str) -> Verdict:
+    """One interval against running capacity (`unit` "VA") or contracted demand ("W").
+
+    BREACH needs every source that exists, and so does CLEAR (domain rule 2.3); a mean over several intervals can only
+    show that one of them was over. Powers are compared in whole VA or W.
+    """
+    point, end_ms = interval.point, interval.end_ms
+    capacity = site.capacity(point, interval.start_ms, end_ms)
+    if interval.spans:
+        return _unknown(interval, interval.spans)
+    if capacity is None:
+        return _unknown(interval, "capacity_unknown")
+    if capacity.unit != unit:
+        return _unknown(interval, "contract_in_other_unit")
+    limit = capacity.running if unit == "VA" else capacity.contracted
+    if limit <= 0:
+        return _unknown(interval, "capacity_suspended")
+    bounds = [b for d in interval.demands if (b := _bounds(d, unit)) is not None]
+    if not bounds:
+        return _unknown(interval, "no_reading")
+    low, high = min(b[0] for b in bounds) / limit, max(b[1] for b in bounds) / limit
+    answer = grade(release, low, high)
+    reason = ""
+    if interval.count > 1 and answer is not Answer.BREACH:
+        answer, reason = Answer.UNKNOWN, "mean_of_several"
+    elif answer is not Answer.BREACH and high == inf:
+        answer, reason = Answer.UNKNOWN, "active_power_only"
+    elif answer is Answer.BETWEEN and any(d.resolution > TOO_COARSE * limit for d in interval.demands):
+        reason = "register_too_coarse"
+    return Verdict(
+        point=point,
+        answer=answer,
+        start_ms=interval.start_ms,
+        end_ms=end_ms,
+        low=low,
+        high=high,
+        decided_ms=interval.decided_ms,
+        confirmed=all(d.source == "recorded" for d in interval.demands),
+        block=interval.block,
+        reason=reason,
+        measured=_measured(interval, capacity, limit, unit),
+        facts=(capacity.fact, *site.k_facts(point, end_ms)),
+    )
+
+
+def _unknown(interval: Interval, reason: str) -> Verdict:
+    return Verdict(
+        interval.point, Answer.UNKNOWN, interval.start_ms, interval.end_ms, block=interval.block, reason=reason
+    )
+
+
+def _bounds(demand: Demand, unit: str) -> tuple[float, float] | None:
+    """Whole VA or W; with P alone S is at least P, and nothing above is known."""
+    band = demand.active if unit == "W" else demand.apparent
+    if band is not None:
+        return round(band.low), (inf if band.high == inf else round(band.high))
+    if unit == "VA" and demand.active is not None:
+        return round(demand.active.low), inf
+    return None
+
+
+def _measured(interval: Interval, capacity: Capacity, limit: float, unit: str) -> dict[str, Any]:
+    demand = interval.register or interval.sampled
+    assert demand is not None
+    out: dict[str, Any] = {
+        "source": demand.source.value,
+        "coverage": round(interval.coverage, 4),
+        "sources": len(interval.demands),
+        "count": interval.count,
+        "limit": limit,
+        "limit_unit": unit,
+        "contracted": capacity.contracted,
+        "running": capacity.running,
+        "status": capacity.status.value,
+        "basis": capacity.basis,
+    }
+    for name, band in (
+        ("active_w", demand.active),
+        ("reactive_var", demand.reactive),
+        ("apparent_va", demand.apparent),
+    ):
+        if band is not None:
+            out[name] = _plain(band)
+    if demand.active is not None and demand.apparent is not None and demand.apparent.value > 0:
+        out["power_factor"] = round(demand.active.value / demand.apparent.value, 4)
+    return out
+
+
+def _plain(band: Band) -> dict[str, float]:
+    return {
+        name: round(value, 1)
+        for name, value in zip(("low", "value", "high"), band, strict=True)
+        if not isnan(value) and value != inf
+    }

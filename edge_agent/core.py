@@ -1,0 +1,92 @@
+"""The one seam of the pure part: a snapshot in, an outcome out. No socket, no file, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.audit.lifecycle import Lifecycle, Note, lifetime
+from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
+from edge_agent.audit.track import Track
+from edge_agent.image import Snapshot
+from edge_agent.load.ledger import LoadLedger
+from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent
+from edge_agent.model import DeviceId, Ms, PointId
+
+
+@dataclass(frozen=True, slots=True)
+class CoreOutcome:
+    """What one tick found: steps to tell, intervals to keep, re-reads that would settle something."""
+
+    closed: Sequence[Interval] = ()
+    steps: Sequence[Step] = ()
+    notes: Sequence[Note] = ()
+    events: Sequence[RegisterEvent] = ()
+    changed: Mapping[str, Track] = field(default_factory=dict)
+    wants: frozenset[DeviceId] = frozenset()
+
+
+class Core:
+    """Ledger, topics and the life of findings, fed tick by tick.
+
+    `last` keeps each topic's latest verdict per point, for `status`: what is said, and why it cannot be said.
+    """
+
+    def __init__(
+        self,
+        ledger: LoadLedger,
+        topics: Sequence[AuditTopic],
+        releases: Mapping[str, Release],
+        site: Site,
+        *,
+        gateway: str,
+    ) -> None:
+        superseded = {s for r in releases.values() for s in r.supersedes}
+        self.ledger = ledger
+        self.topics = sorted((t for t in topics if t.id in releases), key=lambda t: (t.id in superseded, t.id))
+        self.releases = dict(releases)
+        self._site = site
+        polls = {p.id: p.poll_ms for p in ledger.points}
+        self._devices = {p.id: p.device for p in ledger.points}
+        self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
+        self.last: dict[tuple[str, PointId], Verdict] = {}
+        self.interval: dict[PointId, Interval] = {}
+
+    def tick(self, snapshot: Snapshot) -> CoreOutcome:
+        """Raises nothing that the site can cause; an error here is a mistake in this program."""
+        if snapshot.now_ms is None:
+            return CoreOutcome(wants=self._wants())
+        if snapshot.stepped_ms is not None:
+            self.ledger.stepped(snapshot.stepped_ms)
+        for identity, at_ms in snapshot.identities:
+            self.ledger.identify(identity, at_ms)
+        if snapshot.readings:
+            self.ledger.feed(snapshot.readings)
+        return self.settle(snapshot.now_ms, snapshot.comms)
+
+    def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
+        """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
+        closed = self.ledger.close()
+        events = self.ledger.events(now_ms)
+        out = lifetime()
+        if closed or events or comms:
+            view = LoadView(now_ms, closed, events, comms)
+            for topic in self.topics:
+                verdicts = list(topic.examine(view, self._site, self.releases[topic.id]))
+                self._remember(topic.id, verdicts)
+                self.lifecycle.judge(verdicts, topic.id, out)
+            for interval in closed:
+                if interval.count == 1:
+                    self.interval[interval.point] = interval
+        if self.lifecycle.wants():
+            self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out)
+        return CoreOutcome(closed, out.steps, out.notes, events, out.changed, self._wants())
+
+    def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            if verdict.answer is not Answer.UNKNOWN or verdict.reason != "gap":
+                self.last[topic, verdict.point] = verdict
+
+    def _wants(self) -> frozenset[DeviceId]:
+        confirming = {self._devices[p] for p in self.lifecycle.wants() if p in self._devices}
+        return self.ledger.wants() | confirming

@@ -1,0 +1,255 @@
+"""Closing: when the readings of a point have passed a boundary, the window that ends there becomes an interval.
+
+Bounds follow from what the readings vouch for; a window that cannot be known is still told, with empty demands and the
+reason, because "cannot say" is an answer too.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import hypot, isfinite
+from typing import Any
+
+import numpy as np
+
+from edge_agent.load.columns import NEVER, EnergyColumns, Ints, PowerColumns
+from edge_agent.load.points import ENERGIES, POWERS, LoadPoint
+from edge_agent.load.views import Band, Demand, Interval, Source
+from edge_agent.model import Ms
+
+USABLE_COVERAGE = 0.80
+"""From this coverage up a mean of samples is reported as a value (domain rule 2.3)."""
+
+
+class Closing:
+    """Turns boundaries that every live row of a point has passed into intervals, each once, in order."""
+
+    def __init__(self, points: Sequence[LoadPoint], energy: EnergyColumns, power: PowerColumns) -> None:
+        self._points = points
+        self._energy = energy
+        self._power = power
+        count = len(points)
+        self._n = np.array([p.period_ms // p.slide_ms for p in points], np.int64)
+        self._period = np.array([p.period_ms for p in points], np.float64)
+        self._grace = np.array([max(p.poll_ms * 5 // 2, 90_000) for p in points], np.int64)
+        self._done = np.full(count, NEVER, np.int64)
+        self._first_t = np.full(count, NEVER, np.int64)
+        self._expected_e = np.array([q in p.quantities for p in points for q in ENERGIES]).reshape(count, len(ENERGIES))
+        self._expected_p = np.array([q in p.quantities for p in points for q in POWERS]).reshape(count, len(POWERS))
+        self._exact: dict[int, list[float]] = {}
+        self._broke: dict[int, tuple[Ms, str]] = {}
+        self.recorded: dict[int, bool] = {}  # points fed with recorded means; whether S is among them
+
+    def began(self, i: int, t_ms: Ms) -> None:
+        """A row of point `i` has its first reading, or its first after a break."""
+        if self._first_t[i] == NEVER:
+            self._first_t[i] = t_ms
+        if self._done[i] == NEVER:
+            point = self._points[i]
+            self._done[i] = (t_ms - point.grid_offset_ms) // point.slide_ms
+
+    def broke(self, i: int, t_ms: Ms, reason: str) -> None:
+        """Windows that reach across `t_ms` are not judged."""
+        self._broke[i] = (t_ms, reason)
+        self._exact.pop(i, None)
+
+    def run(self, *, gap: bool = False) -> list[Interval]:
+        """All intervals that the boundaries known so far close; `gap`: those ahead of a long gap."""
+        out: list[Interval] = []
+        frontier = self._frontier()
+        if not gap:
+            for i in np.flatnonzero((frontier - self._done > 2 * self._n) & (self._done != NEVER)):
+                out.extend(self.skip(int(i), int(frontier[i])))
+        while True:
+            due = np.flatnonzero((self._done < frontier) & (self._done != NEVER))
+            if not due.size:
+                return out
+            self._done[due] += 1
+            out.extend(self._windows(due, self._done[due]))
+
+    def skip(self, i: int, g1: int) -> list[Interval]:
+        """The middle of a long gap is told as one interval that nobody can judge."""
+        resume = g1 - int(self._n[i]) - 1
+        if resume <= self._done[i]:
+            return []
+        start, end = self._time(i, int(self._done[i])), self._time(i, resume)
+        count = max(1, (resume - int(self._done[i])) // int(self._n[i]))
+        self._done[i] = resume
+        return [Interval(self._points[i].id, start, end, False, None, None, end, count, "gap")]
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _time(self, i: int, g: int) -> Ms:
+        point = self._points[i]
+        return g * point.slide_ms + point.grid_offset_ms
+
+    def _frontier(self) -> Ints:
+        """Per point: the last boundary that all its live rows have passed. A row that stopped holds nobody up."""
+        shapes = ((self._energy, self._expected_e), (self._power, self._expected_p))
+        last = np.hstack([c.last_t.reshape(len(self._points), -1) for c, _ in shapes])
+        edge = np.hstack([c.edge.reshape(len(self._points), -1) for c, _ in shapes])
+        expected = np.hstack([e for _, e in shapes])
+        newest = last.max(axis=1, initial=NEVER)
+        started = last != NEVER
+        patient = newest - self._first_t <= self._grace
+        late = newest[:, None] - last > self._grace[:, None]
+        live = (started & ~late) | (expected & ~started & patient[:, None])
+        top = np.iinfo(np.int64).max
+        reach = np.where(live, np.where(started, edge, NEVER), top).min(axis=1, initial=top)
+        return np.where(reach == top, NEVER, reach)
+
+    def _windows(self, due: Ints, g: Ints) -> list[Interval]:
+        e_known, e_lo, e_hi, e_step, e_cov = self._energy_windows(due, g)
+        p_known, p_lo, p_hi, p_val, p_cov = self._power_windows(due, g)
+        out: list[Interval] = []
+        for j, i in enumerate(due.tolist()):
+            end = self._time(i, int(g[j]))
+            start = end - self._points[i].period_ms
+            block = int(g[j]) % int(self._n[i]) == 0
+            register = None
+            if e_known[j, 0]:
+                register = _register_demand(e_known[j], e_lo[j], e_hi[j], e_step[j], e_cov[j])
+            sampled = None
+            if p_known[j, 0] or p_known[j, 2]:
+                sampled = self._sampled_demand(i, p_known[j], p_lo[j], p_hi[j], p_val[j], p_cov[j])
+            rows = self._energy.last_t[i * len(ENERGIES) : (i + 1) * len(ENERGIES)]
+            decided = int(max(rows.max(), self._power.last_t[i * len(POWERS) : (i + 1) * len(POWERS)].max()))
+            spans = self._spans(i, start, end, register is None and sampled is None)
+            out.append(Interval(self._points[i].id, start, end, block, register, sampled, decided, 1, spans))
+            if block:
+                out.extend(self._several(i, int(g[j]), end, decided))
+        return out
+
+    def _energy_windows(self, due: Ints, g: Ints) -> tuple[Any, ...]:
+        width = len(ENERGIES)
+        rows = (due[:, None] * width + np.arange(width)).ravel()
+        ends, starts = np.repeat(g, width), np.repeat(g - self._n[due], width)
+        known_b, b = self._energy.get(rows, ends)
+        known_a, a = self._energy.get(rows, starts)
+        step = np.maximum(a["step"], b["step"])
+        per = np.repeat(3.6e6 / self._period[due], width)
+        shape = (len(due), width)
+        low = np.maximum(b["lo"] - a["hi"] - step, 0.0) * per
+        high = (b["hi"] - a["lo"] + step) * per
+        cover = (b["vouched"] - a["vouched"]) / np.repeat(self._period[due], width)
+        known = known_a & known_b
+        return tuple(x.reshape(shape) for x in (known, low, high, step * per, cover))
+
+    def _power_windows(self, due: Ints, g: Ints) -> tuple[Any, ...]:
+        width = len(POWERS)
+        rows = (due[:, None] * width + np.arange(width)).ravel()
+        ends, starts = np.repeat(g, width), np.repeat(g - self._n[due], width)
+        known_b, b = self._power.get(rows, ends)
+        known_a, a = self._power.get(rows, starts)
+        period = np.repeat(self._period[due], width)
+        vouched = b["vouched"] - a["vouched"]
+        low, high = (b["lo"] - a["lo"]) / period, (b["hi"] - a["hi"]) / period
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = np.where(vouched >= USABLE_COVERAGE * period, (b["value"] - a["value"]) / vouched, np.nan)
+        shape = (len(due), width)
+        return tuple(x.reshape(shape) for x in (known_a & known_b, low, high, value, vouched / period))
+
+    def _sampled_demand(self, i: int, known: Any, low: Any, high: Any, value: Any, cover: Any) -> Demand:
+        bands = [Band(float(low[c]), float(value[c]), float(high[c])) if known[c] else None for c in range(len(POWERS))]
+        active, reactive, apparent = bands
+        coverage = float(cover[0] if known[0] else cover[2])
+        if i not in self.recorded:
+            return Demand(Source.POWER, active, _magnitude(reactive), apparent, coverage, 0.0)
+        if not self.recorded[i]:
+            apparent = _combined(active, _magnitude(reactive))
+        return Demand(Source.RECORDED, active, _magnitude(reactive), apparent, coverage, 0.0)
+
+    def _spans(self, i: int, start: Ms, end: Ms, blind: bool) -> str:
+        changes = self._points[i].changes_ms
+        at = bisect_right(changes, start)
+        if at < len(changes) and changes[at] < end:
+            return "archive_change"
+        broke = self._broke.get(i)
+        if broke is not None and start < broke[0] < end:
+            return broke[1]
+        if blind:
+            return broke[1] if broke is not None and start < broke[0] <= end else "no_reading"
+        return ""
+
+    def _several(self, i: int, g: int, end: Ms, decided: Ms) -> list[Interval]:
+        """Several whole intervals of which only the mean is known: at least one of them reached that mean."""
+        width = len(ENERGIES)
+        rows = np.arange(i * width, (i + 1) * width)
+        known, at = self._energy.get(rows, np.full(width, g, np.int64))
+        used = known & self._expected_e[i] if self._expected_e[i].any() else known
+        if not used[0] or bool((np.abs(at["hi"] - at["lo"])[used] > 1e-6).any()):
+            return []
+        before = self._exact.get(i)
+        self._exact[i] = [g, *at["lo"].tolist(), *np.where(used, at["step"], np.nan).tolist()]
+        n = int(self._n[i])
+        if before is None or g - before[0] <= n:
+            return []
+        count = int(g - before[0]) // n
+        start = end - count * self._points[i].period_ms
+        per = 3.6e6 / self._points[i].period_ms
+        energy = at["lo"] - np.array(before[1 : 1 + width])
+        step = np.maximum(at["step"], np.array(before[1 + width :]))
+        valid = used & np.isfinite(step)
+        if not valid[0]:
+            return []
+        low, high = np.maximum(energy - step, 0.0) * per / count, (energy + step) * per
+        demand = _register_demand(valid, low, high, step * per / count, np.zeros(width), mean=energy * per / count)
+        changes = self._points[i].changes_ms
+        k = bisect_right(changes, start)
+        spans = "archive_change" if k < len(changes) and changes[k] < end else ""
+        return [Interval(self._points[i].id, start, end, True, demand, None, decided, count, spans)]
+
+    # -- what survives a restart --------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "done": self._done.tolist(),
+            "first": self._first_t.tolist(),
+            "exact": [[i, *v] for i, v in self._exact.items()],
+            "broke": [[i, t, reason] for i, (t, reason) in self._broke.items()],
+        }
+
+    def load(self, state: dict[str, Any], place: dict[int, int]) -> None:
+        for old, new in place.items():
+            self._done[new], self._first_t[new] = state["done"][old], state["first"][old]
+        self._exact = {place[i]: list(v) for i, *v in state["exact"] if i in place}
+        self._broke = {place[i]: (t, reason) for i, t, reason in state["broke"] if i in place}
+
+
+def _register_demand(known: Any, low: Any, high: Any, step: Any, cover: Any, *, mean: Any = None) -> Demand:
+    """Columns: active import, active export, reactive import, reactive export; W and var."""
+    middle = (low + high) / 2 if mean is None else mean
+    active = Band(float(low[0]), float(middle[0]), float(high[0]))
+    resolution, coverage = float(step[0]), float(cover[0])
+    if not known[2]:
+        return Demand(Source.REGISTER, active, None, None, coverage, resolution)
+    reactive = Band(float(low[2]), float(middle[2]), float(high[2]))
+    coverage = min(coverage, float(cover[2]))
+    if known[3]:
+        # What flows is the difference; no more than the larger of the two can have flowed at once.
+        reactive = Band(
+            max(0.0, float(low[2] - high[3]), float(low[3] - high[2])),
+            abs(float(middle[2] - middle[3])),
+            float(max(high[2], high[3])),
+        )
+    apparent = _combined(active, reactive)
+    assert apparent is not None
+    if mean is None and isfinite(apparent.high):
+        resolution = (apparent.high - apparent.low) / 2 if coverage > 0.999 else resolution
+    return Demand(Source.REGISTER, active, reactive, apparent, coverage, resolution)
+
+
+def _magnitude(band: Band | None) -> Band | None:
+    if band is None or band.low >= 0:
+        return band
+    if band.high <= 0:
+        return Band(-band.high, -band.value, -band.low)
+    return Band(0.0, abs(band.value), max(-band.low, band.high))
+
+
+def _combined(active: Band | None, reactive: Band | None) -> Band | None:
+    """Apparent power from active and reactive of the same interval."""
+    if active is None or reactive is None:
+        return None
+    return Band(*(hypot(p, q) for p, q in zip(active, reactive, strict=True)))

@@ -1,0 +1,119 @@
+"""What `load` shows to `audit`: closed intervals with bounds, register events, how a device answers.
+
+Plain values only; no array leaves the room. Everything here is primary side: K has been applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from edge_agent.model import DeviceId, Frame, LinkId, Ms, PointId, Quantity
+
+
+class Band(NamedTuple):
+    """A mean over an interval that is only known to lie between `low` and `high`, with its best `value`."""
+
+    low: float
+    value: float
+    high: float
+
+    def over(self, divisor: float) -> Band:
+        return Band(self.low / divisor, self.value / divisor, self.high / divisor)
+
+
+class Source(StrEnum):
+    """Where a demand comes from."""
+
+    REGISTER = "register"  # difference of interpolated energy registers
+    POWER = "power"  # mean of sampled power
+    PROFILE = "profile"  # the meter's own load profile
+    RECORDED = "recorded"  # a mean over its row, from a file
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Mean powers over one interval from one source, import side, W and VA."""
+
+    source: Source
+    active: Band | None
+    reactive: Band | None
+    apparent: Band | None
+    coverage: float  # share of the interval that readings vouch for
+    resolution: float  # one register step as power over the interval, W or VA; 0 where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """One closed demand interval of one point, stamped with its end.
+
+    `count` > 1: the interval spans that many demand periods of which only the mean is known; its `low` says
+    "at least one of these" (domain rule of bounds).
+    """
+
+    point: PointId
+    start_ms: Ms
+    end_ms: Ms
+    block: bool  # ends on the grid of the demand period; blocks never overlap
+    register: Demand | None
+    sampled: Demand | None
+    decided_ms: Ms  # time of the reading that closed it
+    count: int = 1
+    spans: str = ""  # why it may not be judged: "archive_change", "clock_step", "register_break"
+
+    @property
+    def demands(self) -> tuple[Demand, ...]:
+        return tuple(d for d in (self.register, self.sampled) if d is not None)
+
+    @property
+    def coverage(self) -> float:
+        return max((d.coverage for d in self.demands), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterEvent:
+    """A cumulative register did what a register does not do by itself."""
+
+    point: PointId
+    device: DeviceId
+    quantity: Quantity
+    kind: str  # "decrease", "rollover", "replacement", "jump"
+    before: float
+    after: float
+    before_ms: Ms
+    after_ms: Ms
+    confirmed: bool  # both levels were read twice
+    serial_known: bool
+    before_frame: Frame | None = None
+    after_frame: Frame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Comm:
+    """How a device answers: counted from the outcomes of its reads."""
+
+    device: DeviceId
+    point: PointId | None
+    link: LinkId
+    failures: int  # reads without any value, in a row
+    good: int  # reads with values, in a row
+    failing_since_ms: Ms | None
+    last_good_ms: Ms | None
+    cause: str
+    detail: str
+    link_down: bool
+    now_ms: Ms
+
+
+@dataclass(frozen=True, slots=True)
+class LoadView:
+    """One tick's answers, frozen: what topics may look at."""
+
+    now_ms: Ms
+    closed: Sequence[Interval] = ()
+    events: Sequence[RegisterEvent] = ()
+    comms: Sequence[Comm] = ()
+    confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)
+    """Per point: every reading up to here has been followed by one that agrees with it."""

@@ -1,0 +1,316 @@
+"""The words of the trade that every room shares.
+
+Nothing here computes, waits or knows a protocol. A value that should exist and does not is a `Gap` with its cause,
+never a number that stands for "unknown". Times are integer milliseconds: `bt_ms` on the boot clock, `..._ms` without a
+prefix in UTC since 1970. Powers are W, var and VA; energies Wh, varh and VAh; all as the meter gave them (its side of
+the transformers): only `load` multiplies by K.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+Ms = int
+DeviceId = str
+LinkId = str
+PointId = str
+
+
+class Quantity(StrEnum):
+    """What is measured: one unit, one direction; the OBIS group C.D.E stands beside each (IEC 62056-6-1)."""
+
+    ACTIVE_ENERGY_IMPORT = "active_energy_import"  # 1.8.0
+    ACTIVE_ENERGY_EXPORT = "active_energy_export"  # 2.8.0
+    REACTIVE_ENERGY_IMPORT = "reactive_energy_import"  # 3.8.0
+    REACTIVE_ENERGY_EXPORT = "reactive_energy_export"  # 4.8.0
+    APPARENT_ENERGY_IMPORT = "apparent_energy_import"  # 9.8.0
+    ACTIVE_POWER = "active_power"  # 16.7.0, import positive
+    ACTIVE_POWER_L1 = "active_power_l1"  # 36.7.0
+    ACTIVE_POWER_L2 = "active_power_l2"  # 56.7.0
+    ACTIVE_POWER_L3 = "active_power_l3"  # 76.7.0
+    REACTIVE_POWER = "reactive_power"  # 3.7.0 less 4.7.0
+    REACTIVE_POWER_L1 = "reactive_power_l1"
+    REACTIVE_POWER_L2 = "reactive_power_l2"
+    REACTIVE_POWER_L3 = "reactive_power_l3"
+    APPARENT_POWER = "apparent_power"  # 9.7.0
+    APPARENT_POWER_L1 = "apparent_power_l1"
+    APPARENT_POWER_L2 = "apparent_power_l2"
+    APPARENT_POWER_L3 = "apparent_power_l3"
+    VOLTAGE_L1 = "voltage_l1"  # 32.7.0
+    VOLTAGE_L2 = "voltage_l2"  # 52.7.0
+    VOLTAGE_L3 = "voltage_l3"  # 72.7.0
+    VOLTAGE_L12 = "voltage_l12"
+    VOLTAGE_L23 = "voltage_l23"
+    VOLTAGE_L31 = "voltage_l31"
+    CURRENT_L1 = "current_l1"  # 31.7.0
+    CURRENT_L2 = "current_l2"  # 51.7.0
+    CURRENT_L3 = "current_l3"  # 71.7.0
+    CURRENT_N = "current_n"  # 91.7.0
+    POWER_FACTOR = "power_factor"  # 13.7.0
+    POWER_FACTOR_L1 = "power_factor_l1"
+    POWER_FACTOR_L2 = "power_factor_l2"
+    POWER_FACTOR_L3 = "power_factor_l3"
+    FREQUENCY = "frequency"  # 14.7.0
+    MAXIMUM_DEMAND = "maximum_demand"  # 1.6.0
+    METER_SERIAL = "meter_serial"  # 0-0:96.1.0, a text
+    CT_RATIO = "ct_ratio"  # 0.4.2
+    VT_RATIO = "vt_ratio"  # 0.4.3
+
+
+UNIT: dict[Quantity, str] = {
+    q: unit
+    for unit, words in {
+        "Wh": ("active_energy_import", "active_energy_export"),
+        "varh": ("reactive_energy_import", "reactive_energy_export"),
+        "VAh": ("apparent_energy_import",),
+        "W": ("active_power", "active_power_l1", "active_power_l2", "active_power_l3", "maximum_demand"),
+        "var": ("reactive_power", "reactive_power_l1", "reactive_power_l2", "reactive_power_l3"),
+        "VA": ("apparent_power", "apparent_power_l1", "apparent_power_l2", "apparent_power_l3"),
+        "V": ("voltage_l1", "voltage_l2", "voltage_l3", "voltage_l12", "voltage_l23", "voltage_l31"),
+        "A": ("current_l1", "current_l2", "current_l3", "current_n"),
+        "Hz": ("frequency",),
+        "1": ("power_factor", "power_factor_l1", "power_factor_l2", "power_factor_l3", "ct_ratio", "vt_ratio"),
+        "": ("meter_serial",),
+    }.items()
+    for q in map(Quantity, words)
+}
+"""The one unit of each quantity; `""` is a text."""
+
+CUMULATIVE = frozenset(q for q in Quantity if UNIT[q] in {"Wh", "varh", "VAh"})
+"""Registers that only grow (until they roll over)."""
+
+
+class GapCause(StrEnum):
+    """Why a value that should exist does not."""
+
+    NO_REPLY = "no_reply"
+    BAD_REPLY = "bad_reply"
+    REFUSED = "refused"
+    BUSY = "busy"
+    LINK_DOWN = "link_down"
+    NOT_AVAILABLE = "not_available"  # the meter's own "unsupported" value, or NaN
+    IMPLAUSIBLE = "implausible"
+    CLOCK_UNSET = "clock_unset"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The raw bytes of one round trip: what was asked and what came back."""
+
+    request: bytes
+    reply: bytes
+    bt_ms: Ms
+
+
+class Reading(NamedTuple):
+    """One value of one quantity, as the device gave it, in the quantity's unit."""
+
+    device: DeviceId
+    quantity: Quantity
+    value: float
+    step: float
+    """Resolution in the quantity's unit: the larger of the display step and the float's ulp at this value."""
+    bt_ms: Ms
+    frame: Frame | None
+
+
+class Identity(NamedTuple):
+    """A text that a device gave about itself."""
+
+    device: DeviceId
+    quantity: Quantity
+    text: str
+    bt_ms: Ms
+    frame: Frame | None
+
+
+class Gap(NamedTuple):
+    """A value that should exist and does not."""
+
+    device: DeviceId
+    quantity: Quantity
+    cause: GapCause
+    bt_ms: Ms
+    detail: str
+
+
+Outcome = Reading | Identity | Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Where one quantity sits in a device (profile data)."""
+
+    quantity: Quantity
+    address: str  # driver's own notation: "input:0x0048" for Modbus
+    type: str  # "u16" "i16" "u32" "i32" "u64" "i64" "f32" "f64" "bcd32" "ascii:<registers>"
+    unit: str  # of the register: "kWh", "Wh", "W", "kW", "V", "A" ...
+    scale: float = 1.0  # register x scale = value in `unit`
+    order: str = "ABCD"  # ABCD, CDAB, BADC, DCBA
+    step: float | None = None  # display resolution in `unit`
+    digits: str | None = None  # "6.2": the register rolls over at 10^6
+    every_s: float = 60.0
+    not_available: tuple[int, ...] = ()  # raw integer values that mean "no value"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the registers of one device model mean: data, with the source that was read."""
+
+    name: str
+    driver: str
+    model: str
+    source: str
+    side: str  # "primary" or "secondary" side of the transformers
+    max_registers: int
+    registers: tuple[Register, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """One serialised channel."""
+
+    id: LinkId
+    kind: str  # "modbus-tcp"
+    host: str = ""
+    port: int = 502
+    timeout_s: float = 2.0
+    connect_timeout_s: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """A meter or current transformer that answers on a link."""
+
+    id: DeviceId
+    link: LinkId
+    unit: int
+    profile: Profile
+    every_s: float | None = None  # overrides the profile's cadence
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One round trip on a link, planned."""
+
+    device: DeviceId
+    unit: int
+    registers: tuple[Register, ...]
+    plan: Any = None  # the driver's own prepared form of this request
+    every_s: float = 60.0
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        return tuple(r.quantity for r in self.registers)
+
+
+class FactState(StrEnum):
+    """How far a fact of the archive can be relied on."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    CONFLICT = "conflict"
+
+
+class FactSource(StrEnum):
+    SYSTEM = "system"
+    TECHNICIAN = "technician"
+    METER = "meter"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What the archive says about one thing from one instant on, and how far that can be relied on."""
+
+    name: str  # "capacity", "ct", "vt", "meter_serial", ...
+    value: float | str
+    from_ms: Ms
+    state: FactState
+    source: FactSource
+    verified_at: str = ""
+    verified_by: str = ""
+
+
+class PointStatus(StrEnum):
+    NORMAL = "normal"
+    SUSPENDED = "suspended"
+    REDUCED = "reduced"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Contracted and running capacity in force over an interval."""
+
+    contracted: float
+    running: float
+    unit: str  # "VA" or "W"
+    status: PointStatus
+    basis: str  # "capacity", "contracted-demand", "actual-demand"
+    fact: Fact
+
+
+class Severity(StrEnum):
+    """提示 一般 较重 重大 紧急"""
+
+    INFO = "info"
+    NOTICE = "notice"
+    WARNING = "warning"
+    MAJOR = "major"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        return _RANK[self]
+
+
+_RANK = {s: i for i, s in enumerate(Severity, start=1)}
+
+
+class ClockQuality(StrEnum):
+    SYNCED = "synced"
+    CENTRAL = "central"
+    HOLDOVER = "holdover"
+    METER = "meter"
+    RTC = "rtc"
+    RESTORED = "restored"
+    UNSET = "unset"
+
+
+class ClockState(NamedTuple):
+    """How boot time maps to UTC, and how well that is known."""
+
+    quality: ClockQuality
+    offset_ms: Ms | None  # UTC = bt_ms + offset_ms; None while UNSET
+    error_ms: Ms | None
+
+    def utc_ms(self, bt_ms: Ms) -> Ms | None:
+        return None if self.offset_ms is None else bt_ms + self.offset_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message of the chain before it has its number: content fixed, place in the chain not yet."""
+
+    id: str  # event id, deterministic: "<finding>/<step>/<n>"
+    kind: str  # last topic level: "finding", "record", "case", "evaluation"
+    type: str  # "edge-agent.finding.opened.v1"
+    source: str  # "/<utility>/<gateway>/<point>"
+    subject: str  # audit topic id, or the record's kind
+    time_ms: Ms | None
+    severity: Severity
+    data: dict[str, Any] = field(default_factory=dict)
+    clock: ClockState = ClockState(ClockQuality.UNSET, None, None)
+    boot_id: str = ""
+    bt_ms: Ms = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A message of the chain with its number; its bytes never change again."""
+
+    seq: int
+    kind: str
+    body: bytes
+    hash_hex: str

@@ -1,0 +1,252 @@
+"""One task per link: ask what the plan says is due, hand the outcomes on, name the failure.
+
+Every question on a link goes through this task, also those from outside the plan: a live reading for a technician, and
+the re-reads that confirm a value before a finding is opened. Nothing that a driver raises ends the task. What changes
+is logged once; what stays as it is, is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import structlog
+
+from edge_agent.model import DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Request
+from edge_agent.plan import Pause, PollPlan, Reconnect
+from edge_agent.ports import Clock, Driver, DriverError
+
+log = structlog.get_logger()
+
+_LOOK_AGAIN_MS = 10_000
+"""A sleep is never longer: the clock's offset may have become known meanwhile."""
+
+
+class LinkState(NamedTuple):
+    """Whether a link is up, since when, and if not: why, and when it is tried again. All boot time."""
+
+    link: LinkId
+    up: bool
+    since_ms: Ms
+    detail: str
+    next_try_ms: Ms | None
+
+
+class Poller:
+    """The one who speaks on a link.
+
+    `take` gets every outcome as soon as it is known; `changed` hears when the link comes up or goes down; `chance`
+    gives numbers in [0, 1) for the jitter.
+    """
+
+    def __init__(
+        self,
+        link: LinkId,
+        driver: Driver,
+        requests: Sequence[Request],
+        *,
+        clock: Clock,
+        take: Callable[[Sequence[Outcome]], None],
+        chance: Callable[[], float],
+        changed: Callable[[LinkState], None] = lambda state: None,
+    ) -> None:
+        self.link = link
+        self.plan = PollPlan(requests, clock.now_ms())
+        self.last_pass_ms = clock.now_ms()
+        """When the task last went round: what a watchdog looks at."""
+        self._driver = driver
+        self._requests = tuple(requests)
+        self._clock = clock
+        self._take = take
+        self._chance = chance
+        self._changed = changed
+        self._reconnect = Reconnect()
+        self._state = LinkState(link, True, clock.now_ms(), "", None)
+        self._readers: list[tuple[DeviceId, asyncio.Future[list[Outcome]]]] = []
+        self._to_confirm: dict[DeviceId, None] = {}
+        self._wake = asyncio.Event()
+        self._said: dict[int, str] = {}  # by id(request): what was last said about it
+
+    @property
+    def state(self) -> LinkState:
+        return self._state
+
+    async def run(self) -> None:
+        """Poll until cancelled; the driver is closed on the way out."""
+        try:
+            while True:
+                self.last_pass_ms = self._clock.now_ms()
+                self.plan.align(self._clock.state().offset_ms, self.last_pass_ms)
+                await self._serve_readers()
+                await self._serve_confirmations()
+                now_ms = self._clock.now_ms()
+                request = self.plan.due(now_ms) if now_ms >= self._reconnect.next_ms else None
+                if request is not None:
+                    await self._ask(request)
+                else:
+                    await self._rest()
+        finally:
+            for _, reader in self._readers:
+                reader.cancel()
+            await self._driver.close()
+
+    async def read_now(self, device: DeviceId) -> list[Outcome]:
+        """Everything the device has, asked for as soon as the link is free; also a device that is being left alone."""
+        reader: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._readers.append((device, reader))
+        self._wake.set()
+        return await reader
+
+    def confirm(self, devices: Iterable[DeviceId]) -> None:
+        """Read these devices once more before what is due next; the outcomes go the usual way."""
+        known = {r.device for r in self._requests}
+        self._to_confirm |= {d: None for d in devices if d in known}
+        self._wake.set()
+
+    async def _serve_readers(self) -> None:
+        while self._readers:
+            device, reader = self._readers.pop(0)
+            found: list[Outcome] = []
+            for request in self._of(device):
+                if reader.done():
+                    break
+                found += await self._ask(request)
+            if not reader.done():
+                reader.set_result(found)
+
+    async def _serve_confirmations(self) -> None:
+        if self._clock.now_ms() < self._reconnect.next_ms:
+            return
+        paused = {p.device for p in self.plan.pauses()}
+        while self._to_confirm:
+            device = next(iter(self._to_confirm))
+            del self._to_confirm[device]
+            for request in self._of(device):
+                if device not in paused:
+                    await self._ask(request)
+
+    def _of(self, device: DeviceId) -> list[Request]:
+        return [r for r in self._requests if r.device == device]
+
+    async def _ask(self, request: Request) -> list[Outcome]:
+        try:
+            found = list(await self._driver.read(request))
+        except DriverError as error:
+            return self._failed(request, error.cause, str(error))
+        except Exception as bug:
+            # Not one of the four: a mistake in a driver. The link starts afresh; the task goes on.
+            if self._news(request, f"bug {bug!r}"):
+                log.exception("driver bug", link=self.link, device=request.device, quantities=len(request.registers))
+            await self._close_quietly()
+            return self._failed(request, GapCause.BAD_REPLY, repr(bug), quiet=True)
+        self._take(found)
+        self._up()
+        cause, detail = _verdict(found)
+        if cause is None:
+            self._answers(request)
+        else:
+            self._count(request, cause, detail)
+        return found
+
+    def _failed(self, request: Request, cause: GapCause, detail: str, *, quiet: bool = False) -> list[Outcome]:
+        now_ms = self._clock.now_ms()
+        found: list[Outcome] = [Gap(request.device, q, cause, now_ms, detail) for q in request.quantities]
+        if cause is GapCause.LINK_DOWN:
+            self._down(request, detail)
+            # Nobody on this link can be heard: each of its quantities is missing, not only those of this question.
+            others = [r for r in self._requests if r is not request]
+            self._take(found + [Gap(r.device, q, cause, now_ms, detail) for r in others for q in r.quantities])
+            return found
+        self._take(found)
+        self._up()
+        self._count(request, cause, detail, quiet=quiet)
+        return found
+
+    def _answers(self, request: Request) -> None:
+        ended = self.plan.answered(request)
+        self._said.pop(id(request), None)
+        if ended is not None:
+            silent_s = (self._clock.now_ms() - ended.since_ms) / 1000
+            log.info("device answers again", link=self.link, device=request.device, after_s=silent_s)
+
+    def _count(self, request: Request, cause: GapCause, detail: str, *, quiet: bool = False) -> None:
+        pause = self.plan.failed(request, cause, self._clock.now_ms(), detail)
+        if quiet or not self._news(request, cause):
+            return
+        log.warning(
+            "device refuses" if cause is GapCause.REFUSED else "device fails",
+            link=self.link,
+            device=request.device,
+            cause=cause.value,
+            detail=detail,
+            pause_s=None if pause is None else (pause.next_ms - self._clock.now_ms()) / 1000,
+        )
+
+    def _news(self, request: Request, what: str) -> bool:
+        """Whether this was not the last thing said about the question."""
+        if self._said.get(id(request)) == what:
+            return False
+        self._said[id(request)] = what
+        return True
+
+    def _up(self) -> None:
+        self._reconnect.up()
+        if not self._state.up:
+            now_ms = self._clock.now_ms()
+            log.info("link up", link=self.link, after_s=(now_ms - self._state.since_ms) / 1000)
+            self._state = LinkState(self.link, True, now_ms, "", None)
+            self._changed(self._state)
+
+    def _down(self, request: Request, detail: str) -> None:
+        now_ms = self._clock.now_ms()
+        was = self._state
+        next_ms = self._reconnect.failed(now_ms, self._chance())
+        self._state = LinkState(self.link, False, was.since_ms if not was.up else now_ms, detail, next_ms)
+        if was.up or was.detail != detail:
+            log.warning("link down", link=self.link, detail=detail)
+        if was.up:
+            self._changed(self._state)
+
+    async def _close_quietly(self) -> None:
+        try:
+            await self._driver.close()
+        except Exception:
+            log.exception("driver bug", link=self.link, while_="closing")
+
+    async def _rest(self) -> None:
+        """Until something is due, or someone asks."""
+        now_ms = self._clock.now_ms()
+        due_ms = self.plan.next_ms()
+        until_ms = now_ms + _LOOK_AGAIN_MS
+        if due_ms is not None:
+            until_ms = min(until_ms, max(due_ms, self._reconnect.next_ms))
+        sleeping = asyncio.ensure_future(self._clock.sleep_until(until_ms))
+        waking = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((sleeping, waking), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiting in (sleeping, waking):
+                waiting.cancel()
+            self._wake.clear()
+
+
+def pauses(pollers: Iterable[Poller]) -> list[Pause]:
+    """The devices that are being left alone, on all links."""
+    return [pause for poller in pollers for pause in poller.plan.pauses()]
+
+
+def _verdict(found: Sequence[Outcome]) -> tuple[GapCause | None, str]:
+    """Whether a device that brought outcomes was there: one value, or a word that it is busy, says so."""
+    gaps = [o for o in found if isinstance(o, Gap)]
+    if len(gaps) < len(found) or not gaps:
+        return None, ""
+    for cause in (GapCause.NO_REPLY, GapCause.BAD_REPLY, GapCause.LINK_DOWN, GapCause.REFUSED):
+        for gap in gaps:
+            if gap.cause is cause:
+                return (cause if cause is not GapCause.REFUSED or _all_refused(gaps) else None), gap.detail
+    return None, ""
+
+
+def _all_refused(gaps: Sequence[Gap]) -> bool:
+    return all(g.cause is GapCause.REFUSED for g in gaps)

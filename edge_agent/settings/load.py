@@ -1,0 +1,56 @@
+"""From a site file to typed settings, all or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.model import DeviceSpec, LinkSpec
+from edge_agent.settings.check import check_parsed
+from edge_agent.settings.config_files import ConfigFiles, config_files
+from edge_agent.settings.mistake import SiteError
+from edge_agent.settings.profile import Profiles
+from edge_agent.settings.site import Mqtt, Paths, Site, as_instant
+from edge_agent.settings.toml import read_toml
+
+
+def load_site(path: Path | str, *, config: ConfigFiles | None = None) -> Site:
+    """The site, file names made absolute. SiteError carries every mistake; hints do not stop it."""
+    path = Path(path).absolute()
+    parsed = read_toml(path)
+    mistakes = check_parsed(parsed, path.parent, Profiles(config or config_files()))
+    if any(m.severity == "error" for m in mistakes):
+        raise SiteError(mistakes)
+    try:
+        site = msgspec.convert(parsed.raw, Site, dec_hook=as_instant)
+    except msgspec.ValidationError as error:  # the check is narrower than the types
+        parsed.report.add("refused", (), cause=str(error))
+        raise SiteError(parsed.report.mistakes) from error
+    replace = msgspec.structs.replace
+    return replace(site, paths=_paths(site.paths, path.parent), mqtt=_mqtt(site.mqtt, path.parent))
+
+
+def link_specs(site: Site) -> tuple[LinkSpec, ...]:
+    return tuple(LinkSpec(k.id, k.kind, k.host, k.port, k.timeout_s, k.connect_timeout_s) for k in site.link)
+
+
+def device_specs(site: Site, *, config: ConfigFiles | None = None) -> tuple[DeviceSpec, ...]:
+    """The devices with their profiles read. SiteError: a profile's file has mistakes by now."""
+    profiles = Profiles(config or config_files())
+    return tuple(DeviceSpec(d.id, d.link, d.unit, profiles.get(d.profile), d.every_s) for d in site.device)
+
+
+def _paths(paths: Paths, folder: Path) -> Paths:
+    return Paths(state=str(folder / paths.state), runtime=str(folder / paths.runtime))
+
+
+def _mqtt(mqtt: Mqtt, folder: Path) -> Mqtt:
+    replace, tls = msgspec.structs.replace, mqtt.tls
+    if tls is not None:
+        tls = replace(tls, ca=str(folder / tls.ca), cert=_beside(tls.cert, folder), key=_beside(tls.key, folder))
+    return replace(mqtt, password_file=_beside(mqtt.password_file, folder), tls=tls)
+
+
+def _beside(name: str | None, folder: Path) -> str | None:
+    return None if name is None else str(folder / name)

@@ -1,0 +1,183 @@
+"""Device profiles: what the registers of one device model mean, read from data and held to what a driver can do.
+
+A profile is written once and trusted by every site, so each field is checked here and no driver meets a surprise.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from edge_agent.model import UNIT, Profile, Quantity, Register
+from edge_agent.settings.config_files import ConfigFiles
+from edge_agent.settings.mistake import Mistake, Report, SiteError
+from edge_agent.settings.shape import Given, nearest, read_table
+from edge_agent.settings.site import Id, Table
+from edge_agent.settings.toml import read_toml
+from edge_agent.words import phrase
+
+WIDTH = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "bcd32": 2, "u64": 4, "i64": 4, "f64": 4}
+"""Registers of 16 bits that a value of each type fills; `ascii:<registers>` says its own."""
+
+_PREFIXES = ("", "m", "k", "M", "G")
+_ADDRESS = re.compile(r"\A(input|holding):(0x[0-9A-Fa-f]{1,4}|[0-9]{1,5})\Z")
+_ASCII = re.compile(r"\Aascii:([1-9][0-9]?)\Z")
+
+_TYPE = rf"\A({'|'.join(WIDTH)}|ascii:[1-9][0-9]?)\Z"
+
+Text = Annotated[str, Meta(min_length=1, max_length=400, extra={"right": "text"})]
+Raw = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # TOML's own bounds
+
+
+class RegisterTable(Table, frozen=True, kw_only=True):
+    """[[register]]: where one quantity sits."""
+
+    quantity: str
+    address: Annotated[str, Meta(min_length=1, max_length=64, extra={"right": "address"})]
+    type: Annotated[str, Meta(pattern=_TYPE, extra={"right": "register_type"})]
+    unit: Annotated[str, Meta(max_length=8, extra={"right": "text"})]
+    scale: Annotated[float, Meta(ge=-1e9, le=1e9)] = 1.0
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
+    step: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    digits: Annotated[str, Meta(pattern=r"\A[1-9][0-9]?\.[0-9]\Z", extra={"right": "digits"})] | None = None
+    every_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
+    not_available: tuple[Raw, ...] = ()
+
+
+class ProfileTable(Table, frozen=True, kw_only=True):
+    """A profile file."""
+
+    profile: Id
+    driver: Id
+    source: Text
+    side: Literal["primary", "secondary"]
+    max_registers: Annotated[int, Meta(ge=1, le=125)]
+    model: Text | None = None
+    register: tuple[RegisterTable, ...]
+
+
+def load_profile(path: Path) -> Profile:
+    """SiteError with everything that is wrong in the file."""
+    parsed = read_toml(path)
+    given = read_table(ProfileTable, parsed.raw, (), parsed.report)
+    _check_profile(given, path, parsed.report)
+    if parsed.report.mistakes:
+        raise SiteError(parsed.report.in_order())
+    table = msgspec.convert(parsed.raw, ProfileTable)
+    registers = tuple(_register(r) for r in table.register)
+    return Profile(
+        table.profile,
+        table.driver,
+        table.model or table.profile,
+        table.source,
+        table.side,
+        table.max_registers,
+        registers,
+    )
+
+
+class Profiles:
+    """The profiles that a site may name, each read at most once."""
+
+    def __init__(self, files: ConfigFiles) -> None:
+        self._paths = files.named("profiles")
+        self._read: dict[str, Profile | SiteError] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._paths)
+
+    def get(self, name: str) -> Profile:
+        """KeyError: there is none of that name. SiteError: its file has mistakes."""
+        if name not in self._read:
+            try:
+                self._read[name] = load_profile(self._paths[name])
+            except SiteError as error:
+                self._read[name] = error
+        found = self._read[name]
+        if isinstance(found, SiteError):
+            raise found
+        return found
+
+    def mistakes(self) -> list[Mistake]:
+        """What is wrong in the files read so far."""
+        return [m for found in self._read.values() if isinstance(found, SiteError) for m in found.mistakes]
+
+
+def _register(table: RegisterTable) -> Register:
+    return Register(
+        Quantity(table.quantity),
+        table.address,
+        table.type,
+        table.unit,
+        table.scale,
+        table.order,
+        table.step,
+        table.digits,
+        table.every_s,
+        table.not_available,
+    )
+
+
+def _check_profile(given: Given, path: Path, report: Report) -> None:
+    name = given.get("profile")
+    if name and name != path.stem.replace("_", "-"):
+        report.add("profile_name", given.at("profile"), name=name, file=path.name)
+    seen: dict[str, int] = {}
+    for register in given.tables("register"):
+        quantity = _check_quantity(register, report)
+        if quantity is None:
+            continue
+        if quantity in seen:
+            report.add("register_twice", register.at("quantity"), quantity=quantity, line=seen[quantity])
+        seen.setdefault(quantity, report.line(register.at("quantity")))
+        _check_unit(register, quantity, report)
+        _check_place(register, quantity, given, report)
+    if isinstance(given.get("register"), list) and not given.get("register"):
+        report.add("no_registers", given.at("register"))
+
+
+def _check_quantity(register: Given, report: Report) -> Quantity | None:
+    written = register.get("quantity")
+    if written is None:
+        return None
+    known = [q.value for q in Quantity]
+    if written in known:
+        return Quantity(written)
+    near = nearest(written, known)
+    right = phrase("check.right.near", near=near) if near else phrase("check.right.quantity")
+    report.add("unknown_quantity", register.at("quantity"), written=written[:60], right=right)
+    return None
+
+
+def _check_unit(register: Given, quantity: Quantity, report: Report) -> None:
+    unit, base = register.get("unit"), UNIT[quantity]
+    allowed = {"": [""], "1": ["1", "%"]}.get(base, [prefix + base for prefix in _PREFIXES])
+    if unit is not None and unit not in allowed:
+        fields = {"quantity": quantity, "unit": unit, "allowed": ", ".join(f'"{u}"' for u in allowed)}
+        report.add("register_unit", register.at("unit"), **fields)
+    if register.get("scale") == 0:
+        report.add("register_scale", register.at("scale"), quantity=quantity)
+
+
+def _check_place(register: Given, quantity: Quantity, profile: Given, report: Report) -> None:
+    """Type, address and width: a value must lie inside the address space and fit into one read."""
+    kind, address = register.get("type"), register.get("address")
+    text = _ASCII.match(kind) if kind else None
+    width = int(text.group(1)) if text else WIDTH.get(kind or "", 0)
+    if text and UNIT[quantity]:
+        report.add("register_text", register.at("type"), quantity=quantity)
+    limit = profile.get("max_registers")
+    if limit and width > limit:
+        report.add("register_wide", register.at("type"), quantity=quantity, width=width, limit=limit)
+    if profile.get("driver") != "modbus" or address is None:
+        return  # an address is in its driver's own notation
+    place = _ADDRESS.match(address)
+    if place is None:
+        report.add("register_address", register.at("address"), quantity=quantity, got=address[:60])
+    elif int(place.group(2), 0 if place.group(2).startswith("0x") else 10) + max(width, 1) > 65_536:
+        report.add("register_beyond", register.at("address"), quantity=quantity, got=address[:60])

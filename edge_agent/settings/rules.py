@@ -1,0 +1,162 @@
+"""Rules between the keys of a site file that are not about a point: links, devices, broker, limits, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+
+from edge_agent.settings.locate import KeyPath
+from edge_agent.settings.mistake import Report, SiteError
+from edge_agent.settings.profile import Profiles
+from edge_agent.settings.shape import Given, nearest
+from edge_agent.words import Phrase, phrase
+
+DRIVER_OF = {"modbus-tcp": "modbus"}
+"""The driver that speaks on each kind of link."""
+
+_CREDENTIALS = Path("/run/credentials")
+"""Where systemd puts a service's credentials: there while it runs, and closed to everybody else."""
+
+
+def check_links(site: Given, report: Report) -> None:
+    once(site.tables("link"), report)
+    seen: dict[Hashable, KeyPath] = {}
+    for link in site.tables("link"):
+        host, port = link.get("host"), link.get("port")
+        if host is None or port is None:
+            continue
+        first = seen.setdefault((host.lower(), port), link.path)
+        if first != link.path:
+            report.add("same_endpoint", link.at("host"), host=host, port=port, other=report.name(first))
+
+
+def check_devices(site: Given, profiles: Profiles, report: Report) -> None:
+    once(site.tables("device"), report)
+    links = {link.get("id"): link for link in site.tables("link") if link.get("id")}
+    seen: dict[Hashable, KeyPath] = {}
+    for device in site.tables("device"):
+        name, unit = device.get("link"), device.get("unit")
+        if name and name not in links:
+            report.add("unknown_link", device.at("link"), written=name, right=choose(name, links))
+        if name and unit is not None:
+            first = seen.setdefault((name, unit), device.path)
+            if first != device.path:
+                report.add("unit_twice", device.at("unit"), unit=unit, link=name, other=report.name(first))
+        _check_profile(device, links.get(name), profiles, report)
+
+
+def _check_profile(device: Given, link: Given | None, profiles: Profiles, report: Report) -> None:
+    name = device.get("profile")
+    if not name:
+        return
+    try:
+        profile = profiles.get(name)
+    except KeyError:
+        report.add("unknown_profile", device.at("profile"), written=name, right=choose(name, profiles.names))
+        return
+    except SiteError as error:
+        report.add("broken_profile", device.at("profile"), profile=name, file=error.mistakes[0].file)
+        return
+    kind = link.get("kind") if link else None
+    if kind and profile.driver != DRIVER_OF[kind]:
+        report.add("other_driver", device.at("profile"), profile=name, driver=profile.driver, kind=kind)
+
+
+def check_mqtt(site: Given, folder: Path, report: Report) -> None:
+    mqtt = site.table("mqtt")
+    if mqtt is None:
+        return
+    if mqtt.get("ack") == "broker" and mqtt.get("version") == "3.1.1":
+        report.add("ack_broker_311", mqtt.at("ack"))
+    if mqtt.get("password_file") and "username" not in mqtt.written:
+        report.add("password_alone", mqtt.at("password_file"))
+    _check_file(mqtt, "password_file", folder, report)
+    tls = mqtt.table("tls")
+    if tls is None:
+        return
+    for one, other in (("cert", "key"), ("key", "cert")):
+        if one in tls.written and other not in tls.written:
+            report.add("tls_pair", tls.at(one), other=other)
+    for key in ("ca", "cert", "key"):
+        _check_file(tls, key, folder, report)
+
+
+def _check_file(table: Given, key: str, folder: Path, report: Report) -> None:
+    if table.get(key) is None:
+        return
+    path = folder / table.get(key)
+    try:
+        if path.is_relative_to(_CREDENTIALS) and not path.parent.is_dir():
+            report.hint("credential_unseen", table.at(key), path=str(path))
+            return
+        with path.open("rb"):
+            return
+    except FileNotFoundError:
+        report.add("no_such_file", table.at(key), path=str(path))
+    except (OSError, ValueError) as error:
+        if path.is_relative_to(_CREDENTIALS):
+            report.hint("credential_unseen", table.at(key), path=str(path))
+            return
+        cause = getattr(error, "strerror", None) or str(error)
+        report.add("closed_file", table.at(key), path=str(path), cause=cause)
+
+
+def check_numbers(site: Given, report: Report) -> None:
+    """Limits that only make sense together."""
+    for table, low, high in (
+        ("delivery", "window", "unacked"),
+        ("poll", "quarantine_first_s", "quarantine_max_s"),
+        ("poll", "reconnect_first_s", "reconnect_max_s"),
+    ):
+        given = site.table(table)
+        if given is None or given.get(low) is None or given.get(high) is None:
+            continue
+        if given.get(low) > given.get(high):
+            at = low if low in given.written else high
+            report.add("above", given.at(at), low=low, high=high, got=given.get(low), limit=given.get(high))
+
+
+def check_clock(site: Given, report: Report) -> None:
+    clock = site.table("clock")
+    if clock is None or clock.get("kind") is None:
+        return
+    if clock.get("kind") == "system":
+        for key in ("rate", "start", "anchor_bt_ms"):
+            if key in clock.written:
+                report.add("clock_system", clock.at(key))
+        return
+    for key in ("rate", "start"):
+        if key not in clock.written:
+            report.add("clock_scaled", clock.at(key))
+
+
+def check_calendars(site: Given, report: Report) -> None:
+    once(site.tables("calendar"), report)
+    for calendar in site.tables("calendar"):
+        days = calendar.get("days") or ()
+        for day in sorted({d for d in days if days.count(d) > 1}):
+            report.add("day_twice", calendar.at("days"), day=day.isoformat())
+
+
+def once(tables: Iterable[Given], report: Report) -> None:
+    """No two entries of a list have one id."""
+    seen: dict[str, int] = {}
+    for table in tables:
+        name = table.get("id")
+        if not name:
+            continue
+        if name in seen:
+            report.add("id_twice", table.at("id"), kind=str(table.path[0]), id=name, line=seen[name])
+        seen.setdefault(name, report.line(table.at("id")))
+
+
+def choose(written: str, known: Iterable[str]) -> Phrase:
+    """What would be right instead of a name that nobody knows."""
+    names = sorted(known)
+    near = nearest(written, names)
+    if near:
+        return phrase("check.right.near", near=near)
+    if not names:
+        return phrase("check.right.none_yet")
+    shown = ", ".join(names[:12])
+    return phrase("check.right.known", known=shown if len(names) <= 12 else f"{shown}, …")

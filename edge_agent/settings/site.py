@@ -1,0 +1,278 @@
+"""The site file as types: one Struct per table, and no key that is not written here.
+
+There is no key for a name, an address, a telephone or an identity number, and none that switches a certificate check
+off: what has no field cannot leak or be left on by mistake. config/edge-agent.toml explains every key to the person
+who fills it in. `Meta(extra={"right": ...})` names the sentence that says what would be right.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, field
+
+from edge_agent.settings.instant import Instant
+
+Id = Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,32}\Z", extra={"right": "id"})]
+Code = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._/-]{1,64}\Z", extra={"right": "code"})]
+Host = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._:-]{1,253}\Z", extra={"right": "host"})]
+FilePath = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,1024}\Z", extra={"right": "path"})]
+Login = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,256}\Z", extra={"right": "text"})]
+Ratio = Annotated[
+    str, Meta(pattern=r"\A[1-9][0-9]{0,6}(\.[0-9]{1,3})?/[1-9][0-9]{0,3}(\.[0-9]{1,3})?\Z", extra={"right": "ratio"})
+]
+ZoneName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_+/-]{1,64}\Z", extra={"right": "time_zone"})]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+NotNegative = Annotated[float, Meta(ge=0, le=1e9)]
+Seconds = Annotated[float, Meta(ge=0.1, le=86_400)]
+Count = Annotated[int, Meta(ge=1, le=65_535)]
+Megabytes = Annotated[int, Meta(ge=8, le=65_536)]
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of a TOML file; an unknown key is a mistake."""
+
+
+class Ids(Table, frozen=True, kw_only=True):
+    """[site]: the names under which the gateway speaks; each is one level of an MQTT topic."""
+
+    utility: Id
+    gateway: Id
+    root: Id = "ea"
+    release_set: Id = "cn-sg-meter"
+
+
+class Paths(Table, frozen=True, kw_only=True):
+    """[paths]: folders; relative ones start from the folder of the site file."""
+
+    state: FilePath = "/var/lib/edge-agent"
+    runtime: FilePath = "/run/edge-agent"
+
+
+class Tls(Table, frozen=True, kw_only=True):
+    """[mqtt.tls]: files; relative ones start from the folder of the site file."""
+
+    ca: FilePath
+    cert: FilePath | None = None
+    key: FilePath | None = None
+
+
+class Mqtt(Table, frozen=True, kw_only=True):
+    """[mqtt]: the broker, and who says that a message is done."""
+
+    host: Host
+    port: Port = 1883
+    version: Literal[5, "5", "3.1.1"] = 5
+    ack: Literal["centre", "broker"] = "centre"
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 60
+    username: Login | None = None
+    password_file: FilePath | None = None
+    tls: Tls | None = None
+
+    @property
+    def protocol(self) -> Literal["5", "3.1.1"]:
+        """The MQTT version as a text, however it was written."""
+        return "3.1.1" if self.version == "3.1.1" else "5"
+
+
+class Delivery(Table, frozen=True, kw_only=True):
+    """[delivery]: how fast messages leave, and when they leave again."""
+
+    window: Count = 100
+    unacked: Count = 200
+    resend_after_s: Seconds = 120
+    drain_per_s: Annotated[float, Meta(ge=0, le=10_000)] = 50
+    telemetry_spread_s: Annotated[float, Meta(ge=0, le=900)] = 300
+    heartbeat_s: Seconds = 300
+
+
+class Store(Table, frozen=True, kw_only=True):
+    """[store]: how much the gateway keeps, and for how long."""
+
+    findings_quota_mb: Megabytes = 64
+    telemetry_quota_mb: Megabytes = 256
+    telemetry_months: Annotated[int, Meta(ge=1, le=120)] = 13
+    retention_days: Annotated[int, Meta(ge=1, le=3650)] = 90
+
+
+class Log(Table, frozen=True, kw_only=True):
+    """[log]"""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    json: bool = True
+
+
+class Poll(Table, frozen=True, kw_only=True):
+    """[poll]: what happens to a device, and to a link, that does not answer."""
+
+    quarantine_after: Annotated[int, Meta(ge=1, le=1000)] = 3
+    quarantine_first_s: Seconds = 15
+    quarantine_max_s: Seconds = 300
+    reconnect_first_s: Seconds = 1
+    reconnect_max_s: Seconds = 60
+
+
+class ClockTable(Table, frozen=True, kw_only=True):
+    """[clock]: the gateway's clock, or for demonstrations one that runs `rate` times as fast from `start`."""
+
+    kind: Literal["system", "scaled"] = "system"
+    rate: Annotated[float, Meta(gt=0, le=100_000)] | None = None
+    start: Annotated[datetime, Meta(tz=True)] | None = None
+    anchor_bt_ms: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+
+class Link(Table, frozen=True, kw_only=True):
+    """[[link]]: one serialised channel."""
+
+    id: Id
+    kind: Literal["modbus-tcp"]
+    host: Host
+    port: Port = 502
+    timeout_s: Seconds = 2
+    connect_timeout_s: Seconds = 5
+
+
+class Device(Table, frozen=True, kw_only=True):
+    """[[device]]: a meter or current transformer that answers on a link."""
+
+    id: Id
+    link: Id
+    unit: Annotated[int, Meta(ge=1, le=247)]
+    profile: Id
+    every_s: Annotated[float, Meta(ge=1, le=3600)] | None = None
+
+
+class Entry(Table, frozen=True, kw_only=True):
+    """One entry of a timeline: what the archive says from `from` on, and how far that can be relied on."""
+
+    from_: Instant = field(name="from")
+    source: Literal["system", "technician", "meter"] = "system"
+    state: Literal["verified", "unverified", "conflict"] = "unverified"
+    verified_at: Instant | None = None
+    verified_by: Code | None = None
+
+
+class CapacityEntry(Entry, frozen=True, kw_only=True):
+    """[[point.capacity]]: contract and running capacity, kVA or kW as the basis asks."""
+
+    basis: Literal["capacity", "contracted-demand", "actual-demand"]
+    status: Literal["normal", "suspended", "reduced"] = "normal"
+    kva: Positive | None = None
+    kw: Positive | None = None
+    running_kva: NotNegative | None = None
+    running_kw: NotNegative | None = None
+
+
+class CtEntry(Entry, frozen=True, kw_only=True):
+    """[[point.ct]]: current transformer, rated primary over rated secondary, A."""
+
+    ratio: Ratio
+
+
+class VtEntry(Entry, frozen=True, kw_only=True):
+    """[[point.vt]]: voltage transformer, rated primary over rated secondary, V."""
+
+    ratio: Ratio
+
+
+class SerialEntry(Entry, frozen=True, kw_only=True):
+    """[[point.meter_serial]]: the number on the meter's plate."""
+
+    serial: Code
+
+
+class TariffClassEntry(Entry, frozen=True, kw_only=True):
+    """[[point.tariff_class]]: the utility's own code of the class of use."""
+
+    code: Code = field(name="class")
+
+
+class DemandTable(Table, frozen=True, kw_only=True):
+    """[point.demand]: integration period and its step, minutes."""
+
+    period_min: Annotated[int, Meta(ge=1, le=60)] = 15
+    slide_min: Annotated[int, Meta(ge=1, le=60)] = 1
+
+
+class Accepted(Table, frozen=True, kw_only=True):
+    """[point.accepted]: from when on, and on whose word, the point is no longer on trial."""
+
+    at: Instant
+    by: Code
+
+
+class Transformer(Table, frozen=True, kw_only=True):
+    """[point.transformer]: nameplate."""
+
+    rated_kva: Positive
+    uk_percent: Annotated[float, Meta(gt=0, le=30)] | None = None
+
+
+class WorkOrder(Table, frozen=True, kw_only=True):
+    """[[point.work_order]]: announced work; a date in `to` is the last day of it."""
+
+    id: Code
+    from_: Instant = field(name="from")
+    to: Instant
+    topics: tuple[Id, ...] = ()
+
+
+class PointTable(Table, frozen=True, kw_only=True):
+    """[[point]]: a metering point of a customer's contract: opaque codes only."""
+
+    id: Id
+    time_zone: ZoneName
+    u_n_v: Annotated[float, Meta(ge=50, le=1_000_000)]
+    wiring: Literal["3p4w", "3p3w", "1p2w"]
+    meter: Id | None = None
+    ct_device: Id | None = None
+    consumer_no: Code | None = None
+    supply_org: Code | None = None
+    metering_point: Code | None = None
+    asset_no: Code | None = None
+    billing_day: Annotated[int, Meta(ge=1, le=28)] = 1
+    holiday_calendar: Id | None = None
+    generation: bool = False
+    imax_a: Annotated[float, Meta(gt=0, le=10_000)] | None = None
+    demand: DemandTable = DemandTable()
+    accepted: Accepted | None = None
+    capacity: tuple[CapacityEntry, ...] = ()
+    ct: tuple[CtEntry, ...] = ()
+    vt: tuple[VtEntry, ...] = ()
+    meter_serial: tuple[SerialEntry, ...] = ()
+    tariff_class: tuple[TariffClassEntry, ...] = ()
+    transformer: Transformer | None = None
+    work_order: tuple[WorkOrder, ...] = ()
+
+
+class Calendar(Table, frozen=True, kw_only=True):
+    """[[calendar]]: the holidays that a point's tariff knows."""
+
+    id: Id
+    days: tuple[date, ...]
+
+
+class Site(Table, frozen=True, kw_only=True):
+    """The whole site file."""
+
+    site: Ids
+    mqtt: Mqtt
+    paths: Paths = Paths()
+    delivery: Delivery = Delivery()
+    store: Store = Store()
+    log: Log = Log()
+    poll: Poll = Poll()
+    clock: ClockTable = ClockTable()
+    link: tuple[Link, ...] = ()
+    device: tuple[Device, ...] = ()
+    point: tuple[PointTable, ...] = ()
+    calendar: tuple[Calendar, ...] = ()
+
+
+def as_instant(kind: type, written: Any) -> Any:
+    """Tells msgspec how a TOML date or date-time becomes an `Instant`; ValueError where it cannot."""
+    if kind is Instant and isinstance(written, date):
+        return Instant(written)
+    raise ValueError("neither a date nor a date-time with its offset")

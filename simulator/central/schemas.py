@@ -1,0 +1,44 @@
+"""The published JSON Schemas of the contract, by kind of message: the centre's only knowledge of what a message holds.
+
+The kind is the topic level below `up/`. A kind without a schema file is nothing this centre accepts.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+
+class Schemas:
+    """Validators of the schema files of a folder (`<kind>.json`), references between them by file name or `$id`."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        folder = contract_schemas() if folder is None else folder
+        documents = {p.stem: json.loads(p.read_text("utf-8")) for p in sorted(folder.glob("*.json"))}
+        resources: list[tuple[str, Resource[Any]]] = []
+        for stem, document in documents.items():
+            resource = Resource.from_contents(document, default_specification=DRAFT202012)
+            resources += [(f"{stem}.json", resource), (document.get("$id", f"{stem}.json"), resource)]
+        registry: Registry[Any] = Registry().with_resources(resources)
+        self._validators = {
+            stem: Draft202012Validator(document, registry=registry) for stem, document in documents.items()
+        }
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._validators
+
+    def objection(self, kind: str, message: object) -> str | None:
+        """Why the message does not fit its schema, or None where it does. Raises KeyError for a kind without one."""
+        validator = self._validators[kind]
+        error = next(validator.iter_errors(message), None)
+        return None if error is None else f"{error.json_path}: {error.message}"[:500]
+
+
+def contract_schemas() -> Path:
+    return Path(str(files("edge_agent") / "contract" / "schemas"))

@@ -1,0 +1,55 @@
+"""A scenario's meters on their ports.
+
+What was asked and what was refused is counted per meter; `truth` says what really happened.
+"""
+
+from __future__ import annotations
+
+from simulator.clock import Ms, SimClock
+from simulator.device import Truth
+from simulator.modbus import ModbusPort, SimUnit
+from simulator.scenario import Scenario
+
+
+class Fleet:
+    """All meters of a scenario. `ephemeral` gives every port of the scenario a free one instead; `port_of` names it."""
+
+    def __init__(self, scenario: Scenario, clock: SimClock | None = None, *, ephemeral: bool = False) -> None:
+        self.clock: SimClock = scenario.clock() if clock is None else clock
+        self.units: dict[str, SimUnit] = {plan.id: plan.hang() for plan in scenario.meters}
+        self._port_asked = {plan.id: plan.port for plan in scenario.meters}
+        units: dict[int, dict[int, SimUnit]] = {}
+        for plan in scenario.meters:
+            units.setdefault(plan.port, {})[plan.unit_id] = self.units[plan.id]
+        self.ports = {
+            asked: ModbusPort(behind, self.clock, host=scenario.host, port=0 if ephemeral else asked)
+            for asked, behind in units.items()
+        }
+
+    @property
+    def writes_seen(self) -> int:
+        """Requests of any function that writes, over all meters: anything but 0 is a fault of the reader."""
+        return sum(unit.counts.writes_seen for unit in self.units.values())
+
+    @property
+    def requests(self) -> int:
+        return sum(unit.counts.requests for unit in self.units.values())
+
+    def port_of(self, meter_id: str) -> int:
+        return self.ports[self._port_asked[meter_id]].port
+
+    def truth(self, meter_id: str, at_ms: Ms | None = None) -> Truth:
+        return self.units[meter_id].meter.truth(self.clock.utc_ms() if at_ms is None else at_ms)
+
+    async def start(self) -> None:
+        """Raises OSError where a port is taken; then none is left open."""
+        try:
+            for port in self.ports.values():
+                await port.start()
+        except OSError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        for port in self.ports.values():
+            await port.stop()
