@@ -110,6 +110,11 @@ class _History:
     holidays: frozenset[date]
     k: tuple[tuple[Ms, float], ...]
 
+    @property
+    def breaking(self) -> tuple[Timeline[Capacity], Timeline[_Ratio], Timeline[_Ratio], Timeline[Fact]]:
+        """The timelines over whose changes no interval may reach."""
+        return self.capacity, self.ct, self.vt, self.serial
+
 
 @dataclass(frozen=True, slots=True)
 class Archive:
@@ -134,8 +139,11 @@ class Archive:
 
     def spans_change(self, point: PointId, start_ms: Ms, end_ms: Ms) -> bool:
         """Whether capacity, CT, VT or meter change strictly inside: one mean over both sides says nothing."""
-        history = self._history[point]
-        return any(t.changes(start_ms, end_ms) for t in (history.capacity, history.ct, history.vt, history.serial))
+        return any(timeline.changes(start_ms, end_ms) for timeline in self._history[point].breaking)
+
+    def changes(self, point: PointId) -> tuple[Ms, ...]:
+        """The instants at which capacity, CT, VT or meter change, in order."""
+        return tuple(sorted({ms for timeline in self._history[point].breaking for ms in timeline.starts}))
 
     def k_timeline(self, point: PointId) -> tuple[tuple[Ms, float], ...]:
         """(from, K): CT ratio times VT ratio, from the instant on from which both are known; () where none is."""
@@ -152,7 +160,7 @@ class Archive:
         return None if ratio is None else ratio.primary
 
     def s_cap_va(self, point: PointId, at_ms: Ms) -> float | None:
-        """What the metering can measure at its rated current, VA (domain.md 2.3); never the contract."""
+        """What the metering can measure at its rated current, VA; never the contract."""
         known = self.points[point]
         amperes = known.imax_a if known.imax_a is not None else self.ct_primary_a(point, at_ms)
         if amperes is None:

@@ -24,6 +24,7 @@ class CoreOutcome:
     events: Sequence[RegisterEvent] = ()
     changed: Mapping[str, Track] = field(default_factory=dict)
     wants: frozenset[DeviceId] = frozenset()
+    verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
 
 
 class Core:
@@ -69,10 +70,11 @@ class Core:
         closed = self.ledger.close()
         events = self.ledger.events(now_ms)
         out = lifetime()
+        said: dict[str, list[Verdict]] = {}
         if closed or events or comms:
             view = LoadView(now_ms, closed, events, comms)
             for topic in self.topics:
-                verdicts = list(topic.examine(view, self._site, self.releases[topic.id]))
+                verdicts = said[topic.id] = list(topic.examine(view, self._site, self.releases[topic.id]))
                 self._remember(topic.id, verdicts)
                 self.lifecycle.judge(verdicts, topic.id, out)
             for interval in closed:
@@ -80,7 +82,7 @@ class Core:
                     self.interval[interval.point] = interval
         if self.lifecycle.wants():
             self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out)
-        return CoreOutcome(closed, out.steps, out.notes, events, out.changed, self._wants())
+        return CoreOutcome(closed, out.steps, out.notes, events, out.changed, self._wants(), said)
 
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:

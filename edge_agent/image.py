@@ -77,30 +77,39 @@ class ProcessImage:
         self._comm_bt: Ms = -(1 << 62)
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
-        """The outcomes of one read of one device, values and gaps alike."""
-        good, gap, device, bt_ms = False, None, "", 0
+        """The outcomes of a read, values and gaps alike; a dead link brings those of all its devices at once."""
+        good: dict[DeviceId, Ms] = {}
+        gaps: dict[DeviceId, Gap] = {}
         for outcome in outcomes:
             self.latest[outcome.device, outcome.quantity] = outcome
-            device, bt_ms = outcome.device, outcome.bt_ms
             if isinstance(outcome, Gap):
-                gap = outcome
+                gaps[outcome.device] = outcome
                 continue
-            good = True
+            good[outcome.device] = outcome.bt_ms
             if isinstance(outcome, Reading):
                 self._readings.append(outcome)
             else:
                 self._identities.append(outcome)
+        for device, bt_ms in good.items():
+            self._answered(device, bt_ms)
+        for device, gap in gaps.items():
+            if device not in good:
+                self._silent(gap)
+
+    def _answered(self, device: DeviceId, bt_ms: Ms) -> None:
         health = self._health.get(device)
-        if health is None:
-            return
-        if good:
+        if health is not None:
             health.failures, health.failing_since_bt, health.link_down = 0, None, False
             health.good, health.last_good_bt = health.good + 1, bt_ms
-        elif gap is not None:
-            health.failures, health.good, health.ailing = health.failures + 1, 0, True
-            health.failing_since_bt = bt_ms if health.failing_since_bt is None else health.failing_since_bt
-            health.cause, health.detail = gap.cause.value, gap.detail
-            health.link_down = gap.cause is GapCause.LINK_DOWN
+
+    def _silent(self, gap: Gap) -> None:
+        health = self._health.get(gap.device)
+        if health is None:
+            return
+        health.failures, health.good, health.ailing = health.failures + 1, 0, True
+        health.failing_since_bt = gap.bt_ms if health.failing_since_bt is None else health.failing_since_bt
+        health.cause, health.detail = gap.cause.value, gap.detail
+        health.link_down = gap.cause is GapCause.LINK_DOWN
 
     def cut(self, bt_ms: Ms, clock: ClockState) -> Snapshot:
         readings, self._readings = self._readings, []

@@ -84,12 +84,13 @@ class Poller:
                 request = self.plan.due(now_ms) if now_ms >= self._reconnect.next_ms else None
                 if request is not None:
                     await self._ask(request)
+                    await asyncio.sleep(0)  # a driver that answers without waiting must not keep the loop to itself
                 else:
                     await self._rest()
         finally:
             for _, reader in self._readers:
                 reader.cancel()
-            await self._driver.close()
+            await self._close_quietly()
 
     async def read_now(self, device: DeviceId) -> list[Outcome]:
         """Everything the device has, asked for as soon as the link is free; also a device that is being left alone."""

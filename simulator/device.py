@@ -152,7 +152,9 @@ class SimMeter:
     def raw(self, register: SimRegister, at_ms: Ms | None = None) -> bytes:
         """The bytes that stand in a register at an instant."""
         value = self.value(register.quantity, at_ms)
-        return register.encode_text(value) if isinstance(value, str) else register.encode(value)
+        if isinstance(value, str) and register.kind == "ascii":
+            return register.encode_text(value)
+        return register.encode(float(value))  # a serial number of digits in an integer register
 
     def _lay_out(self, registers: Energies, events: Sequence[Event]) -> list[_Era]:
         plate = self.nameplate

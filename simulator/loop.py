@@ -7,6 +7,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
+GRACE_S = 0.5
+
 
 class LoopThread:
     """An event loop in a thread: `with LoopThread() as loop: loop.run(fleet.start())`."""
@@ -31,7 +33,11 @@ class LoopThread:
 
 
 async def _cancel_rest() -> None:
+    """Let what is ending end, cancel the rest, and give closed sockets their last turn of the loop."""
     rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    if rest:
+        _, rest_still = await asyncio.wait(rest, timeout=GRACE_S)
+        for task in rest_still:
+            task.cancel()
+        await asyncio.gather(*rest_still, return_exceptions=True)
+    await asyncio.sleep(0.01)

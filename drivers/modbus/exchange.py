@@ -167,7 +167,7 @@ class TcpExchange:
         if len(head) < 6 or head[0] << 8 | head[1] != self._tid:
             return
         if (head[4] << 8 | head[5]) not in {3, 3 + self._bytes}:
-            raise BadReply(f"asked {self._bytes} bytes, a reply of {(head[4] << 8 | head[5]) - 3} is coming")
+            raise BadReply(f"asked {self._bytes} bytes, {(head[4] << 8 | head[5]) - 3} are coming")
 
 
 def _exception(unit: int, code: int) -> DriverError:

@@ -242,7 +242,7 @@ class Lifecycle:
         else:
             rises = Severity(severity).rank > Severity(finding.severity).rank
             finding.severity = severity if rises else finding.severity
-            finding.clear_owed = False
+            finding.clear_owed = ""
             if rises or finding.told_day != day:
                 finding.told_day = day
                 self._tell(track, release, StepKind.UPDATED, "episode", end_ms, facts, out)
@@ -280,8 +280,8 @@ class Lifecycle:
         assert finding is not None
         finding.active = False
         repeats = release.episode in {"month", "day"}
-        if repeats and finding.pairs and reason == "hold":
-            finding.clear_owed, finding.clear_ms = True, at_ms  # told once, with the day's counts
+        if repeats and finding.pairs and reason in {"hold", "superseded"}:
+            finding.clear_owed, finding.clear_ms = reason, at_ms  # told once, with the day's counts
         else:
             finding.pairs += 1
             self._tell(track, release, StepKind.CLEARED, reason, at_ms, (), out)
@@ -293,8 +293,8 @@ class Lifecycle:
         if finding is None or track.phase is Phase.CONFIRMING:
             return
         if finding.clear_owed and self._day(track, finding.clear_ms) != day:
-            finding.clear_owed = False
-            self._tell(track, release, StepKind.CLEARED, "hold", finding.clear_ms, (), out)
+            reason, finding.clear_owed = finding.clear_owed, ""
+            self._tell(track, release, StepKind.CLEARED, reason, finding.clear_ms, (), out)
         if release.episode not in {"month", "day"} or self._episode(track, release, verdict.end_ms) == finding.episode:
             return
         if finding.active:
@@ -333,7 +333,9 @@ class Lifecycle:
     def _suppressed(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> bool:
         if not release.suppressed_by_work_order or track.phase is Phase.OPEN:
             return False
-        order = self._site.work_order(track.point, verdict.start_ms, verdict.end_ms) if track.point else None
+        if not track.point:
+            return False
+        order = self._site.work_order(track.point, verdict.start_ms, verdict.end_ms, track.topic)
         if order is None:
             return False
         if (track.id, order) not in self._noted:
@@ -365,7 +367,12 @@ class Lifecycle:
         facts = facts or tuple(finding.measured.get("facts", ()))
         severity = Severity(finding.severity)
         shaky = weakest(facts) is not FactState.VERIFIED
+        level = max(
+            (x for x in release.levels if x.above < finding.measured["low"]), key=lambda x: x.above, default=None
+        )
         measured = {k: v for k, v in finding.measured.items() if k not in {"facts", "block"}}
+        if level is not None:
+            measured |= {"threshold": level.above, "threshold_unit": release.unit}
         out.steps.append(
             Step(
                 finding=finding.id, n=finding.n, kind=kind, point=track.point, topic=track.topic,

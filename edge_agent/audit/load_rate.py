@@ -7,7 +7,6 @@ from typing import Any
 
 from edge_agent.audit.topic import Answer, Release, Site, Verdict, grade
 from edge_agent.load.views import Band, Demand, Interval
-from edge_agent.model import Capacity
 
 TOO_COARSE = 0.02
 """A register step worth more than this share of the capacity is too coarse to tell a slight overload. [C]"""
@@ -53,7 +52,7 @@ def judge_interval(interval: Interval, site: Site, release: Release, *, unit: st
         confirmed=all(d.source == "recorded" for d in interval.demands),
         block=interval.block,
         reason=reason,
-        measured=_measured(interval, capacity, limit, unit),
+        measured=_measured(interval, limit, unit),
         facts=(capacity.fact, *site.k_facts(point, end_ms)),
     )
 
@@ -74,20 +73,15 @@ def _bounds(demand: Demand, unit: str) -> tuple[float, float] | None:
     return None
 
 
-def _measured(interval: Interval, capacity: Capacity, limit: float, unit: str) -> dict[str, Any]:
+def _measured(interval: Interval, limit: float, unit: str) -> dict[str, Any]:
     demand = interval.register or interval.sampled
     assert demand is not None
     out: dict[str, Any] = {
         "source": demand.source.value,
         "coverage": round(interval.coverage, 4),
         "sources": len(interval.demands),
-        "count": interval.count,
-        "limit": limit,
-        "limit_unit": unit,
-        "contracted": capacity.contracted,
-        "running": capacity.running,
-        "status": capacity.status.value,
-        "basis": capacity.basis,
+        "periods": interval.count,
+        f"limit_{unit.lower()}": limit,
     }
     for name, band in (
         ("active_w", demand.active),

@@ -12,7 +12,7 @@ EPISODES = ("run", "day", "month", "once")
 DUE_DAYS = {"critical": 1, "major": 3, "warning": 7, "notice": 30, "info": 30}
 """Days until an answer is due (domain rule 5.0.1 [C])."""
 KEYS = {"topic", "version", "status", "episode", "route", "levels", "clear", "due_days", "params", "iec", "anomaly",
-        "sets", "title", "title_zh", "suppressed_by_work_order", "supersedes"}  # fmt: skip
+        "sets", "title", "title_zh", "suppressed_by_work_order", "supersedes", "unit"}  # fmt: skip
 
 
 class ReleaseError(ValueError):
@@ -47,6 +47,7 @@ def release_from(plain: Mapping[str, Any], digest: str) -> Release:
             digest=digest,
             suppressed_by_work_order=bool(plain.get("suppressed_by_work_order", False)),
             supersedes=tuple(plain.get("supersedes", ())),
+            unit=str(plain.get("unit", "1")),
         )
     except KeyError as missing:
         raise ReleaseError(f"{name}: key {missing} is missing") from None

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from edge_agent.audit.topic import Opening, Verdict
-from edge_agent.model import Ms
+from edge_agent.model import Fact, FactSource, FactState, Ms
 
 
 class Phase(StrEnum):
@@ -99,7 +99,7 @@ class FindingState:
     worst: float = 0.0
     pairs: int = 0  # opened-and-cleared pairs told so far
     told_day: int = 0  # local day of the last `updated` that reopened it
-    clear_owed: bool = False  # an end of an episode that is told with the day's last counts
+    clear_owed: str = ""  # why the last episode ended, while that is still to be told with the day's counts
     clear_ms: Ms = 0
 
 
@@ -137,4 +137,10 @@ class Track:
         track = cls(**{**data, "phase": Phase(data["phase"]), "levels": levels})
         if finding is not None:
             track.finding = FindingState(**{**finding, "counts": Counts(**finding["counts"])})
+            facts = finding["measured"].get("facts", ())
+            track.finding.measured = {**finding["measured"], "facts": [_fact(f) for f in facts]}
         return track
+
+
+def _fact(plain: dict[str, Any]) -> Fact:
+    return Fact(**{**plain, "state": FactState(plain["state"]), "source": FactSource(plain["source"])})

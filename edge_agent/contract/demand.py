@@ -39,7 +39,7 @@ def demand_row(
     apparent_va: Bounds | None,
     quality: ClockQuality = ClockQuality.SYNCED,
 ) -> bytes:
-    """One point's row of the block (start, end], UTC ms. Bounds are widened to whole tenths, never narrowed."""
+    """One point's row of the block (start, end], UTC ms. Bounds are widened as they are rounded, never narrowed."""
     return _encoder.encode(
         DemandRow(
             point=point,
@@ -47,8 +47,8 @@ def demand_row(
             source=cast(Any, source) if source else UNSET,
             coverage=_short(min(max(math.floor(coverage * 10_000) / 10_000, 0.0), 1.0)),
             clockq=UNSET if quality is ClockQuality.SYNCED else cast(Any, str(quality)),
-            p=_tenths(active_w),
-            s=_tenths(apparent_va),
+            p=_rounded(active_w),
+            s=_rounded(apparent_va),
         )
     )
 
@@ -58,12 +58,15 @@ def demand_message(end_ms: Ms, rows: Iterable[bytes]) -> bytes:
     return _encoder.encode(_Block(rfc3339(end_ms), [msgspec.Raw(row) for row in rows]))
 
 
-def _tenths(bounds: Bounds | None) -> Bounds | UnsetType:
+def _rounded(bounds: Bounds | None) -> Bounds | UnsetType:
+    """To whole W or VA; under 1 kW, where a whole one would be coarse, to tenths."""
     if bounds is None or not all(map(math.isfinite, bounds)):
         return UNSET
     low, value, high = bounds
-    down, up = math.floor(low * 10) / 10, math.ceil(high * 10) / 10
-    return _short(down), _short(min(max(round(value, 1), down), up)), _short(up)
+    digits = 1 if abs(high) < 1000 else 0
+    tens = 10**digits
+    down, up = math.floor(low * tens) / tens, math.ceil(high * tens) / tens
+    return _short(down), _short(min(max(round(value, digits), down), up)), _short(up)
 
 
 def _short(number: float) -> float:

@@ -29,12 +29,17 @@ from edge_agent.contract.messages import (
 )
 from edge_agent.contract.shapes import CODE_PATTERN, given, rfc3339, time_or_absent
 from edge_agent.contract.topics import Ids
-from edge_agent.model import Capacity, ClockQuality, ClockState, Fact, Letter, Ms, Severity
+from edge_agent.model import UNIT, Capacity, ClockQuality, ClockState, Fact, Letter, Ms, Quantity, Severity
 
 KIND = "finding"
 
-RESERVED = frozenset({"start_ms", "end_ms", "coverage", "reads", "threshold", "threshold_unit", "capacity", "k"})
-"""Names in a step's `measured` that have a place of their own: UTC ms, shares, `model.Capacity`, the multiplier."""
+RESERVED = frozenset(
+    {"start_ms", "end_ms"}  # the interval judged, UTC ms
+    | {"low", "high"}  # what the levels were compared with
+    | {"limit", "limit_unit", "contracted", "running", "status", "basis"}  # the capacity judged against, VA or W
+    | {"coverage", "sources", "k"}
+)
+"""Names in a step's `measured` that have a place of their own in the message."""
 
 UNIT_OF_ENDING = {
     "kwh": "kWh",
@@ -56,6 +61,13 @@ UNIT_OF_ENDING = {
     "days": "d",
 }
 """The unit that the last word of a name says; any other name is a plain number."""
+
+JUDGED = "judged"
+"""The measured value that the levels were compared with: load over capacity, seconds of silence, energy lost."""
+
+OF_REGISTER = frozenset({"before", "after"})
+INSTANT_MS = 10**11
+"""A name that ends in `_ms` and is larger than this is an instant: three years after 1970 nobody measured."""
 
 
 class Step(Protocol):
@@ -144,8 +156,8 @@ def finding_letter(
 ) -> Letter:
     """The chain message of one step. `point` is None for a finding about the gateway.
 
-    `capacity` and `k` are those in force at the end of the interval judged; a step that carries them in its `measured`
-    overrules them. `action` is the code of a sentence in the catalogue and that sentence in English.
+    `capacity` and `k` are those in force at the end of the interval judged; a step that says in its `measured` what it
+    was judged against overrules them. `action` is the code of a sentence in the catalogue and that sentence in English.
     """
     measured = step.measured
     timed = clock.quality is not ClockQuality.UNSET
@@ -179,11 +191,11 @@ def finding_letter(
         check_archive=step.check_archive,
         origin=cast(Any, step.origin),
         k=_absent(_number(measured.get("k", k))),
-        capacity=_capacity(measured.get("capacity", capacity)),
+        capacity=_capacity(measured, capacity),
         threshold=_threshold(measured),
         coverage=_absent(_share(measured.get("coverage"))),
-        reads=_reads(measured.get("reads")),
-        measured=[m for name in sorted(measured.keys() - RESERVED) if (m := _measured(name, measured[name]))],
+        sources=_tally(measured.get("sources")),
+        measured=_all_measured(measured),
         counts=[
             Count(name=_name(name), value=number, unit=_unit(name, "1"))
             for name in sorted(step.counts)
@@ -210,21 +222,32 @@ def finding_letter(
     )
 
 
-def _measured(name: str, value: Any) -> Measured | None:
-    """A number, a band (three numbers: low, value, high), a table with those names, a text; None where none of them."""
+def _all_measured(measured: Mapping[str, Any]) -> list[Measured]:
+    """What was compared with the levels first, then everything else by name."""
+    plain = _register_unit(measured)
+    bounds = {"low": measured.get("low"), "high": measured.get("high")}
+    judged = _banded(JUDGED, bounds, "1" if "limit" in measured else plain)
+    others = (_measured(name, measured[name], plain) for name in sorted(measured.keys() - RESERVED))
+    return [m for m in (judged, *others) if m is not None]
+
+
+def _measured(name: str, value: Any, plain: str) -> Measured | None:
+    """A number, a band (low, value, high), a text, several texts, an instant; None where it is none of them."""
     match value:
         case bool():
             return Measured(name=_name(name), text="yes" if value else "no")
         case int() | float():
-            if name.endswith("_at_ms") and (instant := _instant(value)) is not None:
-                return Measured(name=_name(name.removesuffix("_ms")), text=rfc3339(instant))
-            return _banded(name, {"value": value}, "1")
+            if name.endswith("_ms") and abs(value) >= INSTANT_MS and (instant := _instant(value)) is not None:
+                return Measured(name=_name(f"{name.removesuffix('_ms')}_at"), text=rfc3339(instant))
+            return _banded(name, {"value": value}, plain if plain and name in OF_REGISTER else "1")
         case str():
             return Measured(name=_name(name), text=value[:500]) if value else None
         case Mapping():
-            return _banded(name, value, str(value.get("unit", "1")))
-        case [low, best, high]:
+            return _banded(name, value, "1")
+        case [int() | float() as low, int() | float() as best, int() | float() as high]:
             return _banded(name, {"low": low, "value": best, "high": high}, "1")
+        case [str(), *_]:
+            return Measured(name=_name(name), text=", ".join(map(str, value))[:500])
     return None
 
 
@@ -232,27 +255,34 @@ def _banded(name: str, numbers: Mapping[str, Any], unit: str) -> Measured | None
     value, low, high = (_absent(_number(numbers.get(n))) for n in ("value", "low", "high"))
     if value is low is high is UNSET:
         return None
-    return Measured(name=_name(name), value=value, low=low, high=high, unit=_unit(name, unit))
+    return Measured(name=_name(name), value=value, low=low, high=high, unit=given(_unit(name, unit)))
 
 
-def _capacity(capacity: Any) -> CapacityUsed | UnsetType:
-    if not isinstance(capacity, Capacity):
-        return UNSET
-    contracted, running = _number(capacity.contracted), _number(capacity.running)
-    if contracted is None or running is None:
-        return UNSET
+def _register_unit(measured: Mapping[str, Any]) -> str:
+    """The unit of a register that the step speaks of, "" where it speaks of none."""
+    try:
+        return UNIT[Quantity(measured.get("quantity", ""))]
+    except ValueError:
+        return ""
+
+
+def _capacity(measured: Mapping[str, Any], in_force: Capacity | None) -> CapacityUsed | UnsetType:
+    """What the step was judged against, else what was in force."""
+    contracted, running = _number(measured.get("contracted")), _number(measured.get("running"))
+    unit, status, basis = measured.get("limit_unit"), measured.get("status"), measured.get("basis")
+    if contracted is None or running is None or unit not in {"VA", "W"}:
+        if in_force is None:
+            return UNSET
+        contracted, running, unit = in_force.contracted, in_force.running, in_force.unit
+        status, basis = str(in_force.status), in_force.basis
     return CapacityUsed(
-        contracted=contracted,
-        running=running,
-        unit=cast(Any, capacity.unit),
-        status=cast(Any, str(capacity.status)),
-        basis=given(capacity.basis),
+        contracted=contracted, running=running, unit=cast(Any, unit), status=given(status), basis=given(basis)
     )
 
 
 def _threshold(measured: Mapping[str, Any]) -> Threshold | UnsetType:
-    value = _number(measured.get("threshold"))
-    return UNSET if value is None else Threshold(value=value, unit=str(measured.get("threshold_unit", "1")))
+    value = _number(measured.get("limit"))
+    return UNSET if value is None else Threshold(value=value, unit=str(measured.get("limit_unit") or "1"))
 
 
 def _fact(fact: Fact) -> FactUsed:
@@ -291,7 +321,7 @@ def _share(value: Any) -> float | None:
     return None if number is None else min(max(number, 0.0), 1.0)
 
 
-def _reads(value: Any) -> int | UnsetType:
+def _tally(value: Any) -> int | UnsetType:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else UNSET
 
 

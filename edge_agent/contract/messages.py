@@ -12,7 +12,17 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from edge_agent.contract.records import Acceptance, Boot, Config, Package, ServiceWindow, TimeFix, Tombstone
+from edge_agent.contract.records import (
+    Acceptance,
+    Boot,
+    Config,
+    Package,
+    RegisterSaid,
+    ServiceWindow,
+    Suppressed,
+    TimeFix,
+    Tombstone,
+)
 from edge_agent.contract.shapes import (
     SEQ_MAX,
     BootId,
@@ -101,10 +111,10 @@ class CapacityUsed(Closed, frozen=True, kw_only=True):
 
 
 class Threshold(Closed, frozen=True, kw_only=True):
-    """The published limit that was passed."""
+    """What the measured value was held against; the level of the release that was passed follows from the severity."""
 
     value: Annotated[float, described("in `unit`")]
-    unit: Annotated[Unit, described('"1" is a share of the running capacity, or what the topic divides by')]
+    unit: Annotated[Unit, described('VA, W ...; "1" is a plain ratio')]
 
 
 class Action(Closed, frozen=True, kw_only=True):
@@ -144,9 +154,9 @@ class FindingData(Closed, frozen=True, kw_only=True):
     origin: Annotated[Literal["agent", "meter", "both"], described("who noticed")]
     k: Annotated[float | UnsetType, described("综合倍率, CT x VT ratio in force", "1")] = UNSET
     capacity: Annotated[CapacityUsed | UnsetType, described("contracted and running capacity in force")] = UNSET
-    threshold: Annotated[Threshold | UnsetType, described("the published limit that was passed")] = UNSET
+    threshold: Annotated[Threshold | UnsetType, described("what it was held against")] = UNSET
     coverage: Annotated[Share | UnsetType, described("share of the interval that readings vouch for", "1")] = UNSET
-    reads: Annotated[Tally | UnsetType, described("independent reads that support it")] = UNSET
+    sources: Annotated[Tally | UnsetType, described("independent ways of measuring that support it")] = UNSET
     measured: Annotated[list[Measured], described("the values it rests on")]
     counts: Annotated[list[Count], described("over the episode so far")]
     facts: Annotated[list[FactUsed], described("the facts of the archive it rests on")]
@@ -195,7 +205,7 @@ class FindingEvent(CloudEvent, frozen=True, kw_only=True):
 class RecordEvent(CloudEvent, frozen=True, kw_only=True):
     """Any other entry of the chain, on `up/record`."""
 
-    data: Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package
+    data: Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package | Suppressed | RegisterSaid
 
 
 # --- state and telemetry ---------------------------------------------------------------------------------------------
@@ -239,9 +249,8 @@ Status = Online | Offline
 
 
 class ChainNow(Closed, frozen=True, kw_only=True):
-    """Where the chain stands."""
+    """Where the chain stands, of the epoch that the birth message names."""
 
-    epoch: Epoch
     last: Annotated[SeqOrNone, described("highest number; 0: none")]
     upto: Annotated[SeqOrNone, described("highest number that the centre has acknowledged; 0: none")]
 
@@ -282,7 +291,6 @@ class AckProblem(Closed, frozen=True, kw_only=True):
 class Heartbeat(Closed, frozen=True, kw_only=True):
     """That the gateway lives, and how; on `up/heartbeat`. Small: it is most of what an idle site sends."""
 
-    boot_id: BootId
     at: Annotated[Time | UnsetType, described("UTC")] = UNSET
     up_s: Annotated[Tally, described("since the agent started", "s")]
     clock: ClockNow

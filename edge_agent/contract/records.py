@@ -104,7 +104,27 @@ class Package(Closed, frozen=True, kw_only=True, tag_field="record", tag="packag
     previous: Annotated[Tally | UnsetType, described("version in force before")] = UNSET
 
 
-Record = Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package
+class Suppressed(Closed, frozen=True, kw_only=True, tag_field="record", tag="suppressed"):
+    """A topic's condition was met inside announced work: recorded, not raised."""
+
+    topic: Annotated[Id, described("audit topic (稽查主题)")]
+    work_order: Annotated[Code, described("that covers it")]
+    key: Annotated[Code | UnsetType, described("phase, register or device: what in the point")] = UNSET
+
+
+class RegisterSaid(Closed, frozen=True, kw_only=True, tag_field="record", tag="register"):
+    """A cumulative register did what it does not do by itself; whether that is a finding, its topic says."""
+
+    device: Id
+    quantity: Annotated[Name, described("which register")]
+    what: Annotated[Literal["decrease", "rollover", "replacement", "jump"], described("what it did")]
+    before: Annotated[float, described("last value before, as the meter gave it", "Wh or varh")]
+    after: Annotated[float, described("first value after, as the meter gave it", "Wh or varh")]
+    confirmed: Annotated[bool, described("both values were read twice")]
+    serial_known: Annotated[bool, described("the meter's serial was read afterwards")]
+
+
+Record = Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package | Suppressed | RegisterSaid
 
 
 def record_letter(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_agent.settings import point_rules, rules
-from edge_agent.settings.config_files import ConfigFiles, config_files
 from edge_agent.settings.mistake import Mistake, SiteError
 from edge_agent.settings.profile import Profiles
 from edge_agent.settings.shape import read_table
+from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Site
 from edge_agent.settings.toml import Parsed, read_toml
 

@@ -8,9 +8,9 @@ import msgspec
 
 from edge_agent.model import DeviceSpec, LinkSpec
 from edge_agent.settings.check import check_parsed
-from edge_agent.settings.config_files import ConfigFiles, config_files
 from edge_agent.settings.mistake import SiteError
 from edge_agent.settings.profile import Profiles
+from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Mqtt, Paths, Site, as_instant
 from edge_agent.settings.toml import read_toml
 

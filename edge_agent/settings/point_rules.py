@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from edge_agent.model import Ms
 from edge_agent.settings.locate import KeyPath
 from edge_agent.settings.mistake import Report
-from edge_agent.settings.rules import choose, once
+from edge_agent.settings.rules import choose, listed, once
 from edge_agent.settings.shape import Given
 
-# Rated primaries of low-voltage CTs, A (domain.md 2.6) [V]; what follows 5000 is [M].
+# Rated primaries of low-voltage CTs as they are sold in China, A [V]; what follows 5000 is [M].
 STANDARD_PRIMARIES = frozenset(
     int(amperes)
     for amperes in (
@@ -28,7 +28,7 @@ IEC_PRIMARIES = frozenset(
     if base * decade >= 1
 )
 SECONDARIES = (5.0, 1.0)
-LOW_USE = 0.30  # of rated primary; S-class 0.20 (domain.md 2.6) [V]
+LOW_USE = 0.30  # of the rated primary current: less is outside what DL/T 448 and GB/T 50063 ask for [V]
 
 TIMELINES = ("capacity", "ct", "vt", "meter_serial", "tariff_class")
 UNIT_OF_BASIS = {"capacity": "kva", "contracted-demand": "kw", "actual-demand": "kw"}
@@ -90,11 +90,14 @@ def _check_zone(point: Given, report: Report) -> ZoneInfo | None:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # "../x" is a ValueError, "Asia" alone is a folder
-        zones = {zone.lower(): zone for zone in available_timezones()}
-        right = (
-            choose(name, zones.values()) if name.lower() not in zones else choose(zones[name.lower()], zones.values())
+        zones = available_timezones()
+        inside = [zone for zone in zones if zone.startswith(f"{name}/")]
+        report.add(
+            "unknown_time_zone",
+            point.at("time_zone"),
+            written=name,
+            right=listed(inside) if inside else choose(name, zones),
         )
-        report.add("unknown_time_zone", point.at("time_zone"), written=name, right=right)
         return None
 
 
@@ -133,7 +136,7 @@ def _check_verified(entry: Given, name: str, report: Report) -> None:
     if missing:
         start = entry.get("from")
         fields = {"timeline": name, "start": str(start or "?"), "missing": " and ".join(missing)}
-        report.add("verified_by_nobody", entry.at("state"), **fields)
+        report.hint("verified_by_nobody", entry.at("state"), **fields)
 
 
 def _check_capacity(entry: Given, report: Report) -> None:

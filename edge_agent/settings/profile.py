@@ -13,9 +13,9 @@ import msgspec
 from msgspec import Meta
 
 from edge_agent.model import UNIT, Profile, Quantity, Register
-from edge_agent.settings.config_files import ConfigFiles
 from edge_agent.settings.mistake import Mistake, Report, SiteError
 from edge_agent.settings.shape import Given, nearest, read_table
+from edge_agent.settings.shipped import ConfigFiles
 from edge_agent.settings.site import Id, Table
 from edge_agent.settings.toml import read_toml
 from edge_agent.words import phrase

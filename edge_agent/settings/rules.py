@@ -103,11 +103,7 @@ def _check_file(table: Given, key: str, folder: Path, report: Report) -> None:
 
 def check_numbers(site: Given, report: Report) -> None:
     """Limits that only make sense together."""
-    for table, low, high in (
-        ("delivery", "window", "unacked"),
-        ("poll", "quarantine_first_s", "quarantine_max_s"),
-        ("poll", "reconnect_first_s", "reconnect_max_s"),
-    ):
+    for table, low, high in (("delivery", "window", "unacked"),):
         given = site.table(table)
         if given is None or given.get(low) is None or given.get(high) is None:
             continue
@@ -158,5 +154,10 @@ def choose(written: str, known: Iterable[str]) -> Phrase:
         return phrase("check.right.near", near=near)
     if not names:
         return phrase("check.right.none_yet")
-    shown = ", ".join(names[:12])
-    return phrase("check.right.known", known=shown if len(names) <= 12 else f"{shown}, …")
+    return listed(names)
+
+
+def listed(known: Iterable[str]) -> Phrase:
+    """The names there are, or the first of them."""
+    names = sorted(known)
+    return phrase("check.right.known", known=", ".join(names[:12]) + ("" if len(names) <= 12 else ", …"))

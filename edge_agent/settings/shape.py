@@ -32,12 +32,14 @@ _PERSONAL = frozenset(
 
 @dataclass
 class Given:
-    """One table as it was written: the values that fit, with defaults; what did not fit is in `bad`."""
+    """One table as it was written: the values that fit, with defaults.
+
+    `written` holds the keys of the file, and those that a misspelt key was probably meant for.
+    """
 
     path: KeyPath
     values: dict[str, Any] = field(default_factory=dict)
-    written: frozenset[str] = frozenset()
-    bad: set[str] = field(default_factory=set)
+    written: set[str] = field(default_factory=set)
 
     def get(self, key: str) -> Any:
         """The value or its default; None where it is absent or did not fit."""
@@ -58,15 +60,15 @@ class Given:
 def read_table(kind: type[Struct], raw: Mapping[str, Any], path: KeyPath, report: Report) -> Given:
     """What `raw` says as a `kind`; everything that is unknown, missing or does not fit goes into the report."""
     fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
-    given = Given(path, written=frozenset(raw))
-    for key in raw:
-        if key not in fields:
-            _unknown(key, list(fields), (*path, key), report)
+    given = Given(path, written=set(raw))
+    absent = [key for key in fields if key not in raw]
+    given.written |= {_unknown(key, list(fields), absent, (*path, key), report) for key in raw if key not in fields}
     for key, f in fields.items():
         if key in raw:
             _read_value(f.type, raw[key], key, given, report)
+        elif key in given.written:
+            continue
         elif f.required:
-            given.bad.add(key)
             code = "missing_table" if _struct(f.type) else "missing_key"
             report.add(code, given.at(key), right=expected(f.type))
         else:
@@ -82,14 +84,12 @@ def _read_value(kind: Any, value: Any, key: str, given: Given, report: Report) -
     elif many and isinstance(value, list):
         given.values[key] = [_read_entry(many, entry, (*path, i), report) for i, entry in enumerate(value)]
     elif struct or many:
-        given.bad.add(key)
         report.add("wrong_type", path, got=shown(value), right=expected(kind))
     else:
         try:
             _refuse_endless(value)
             given.values[key] = msgspec.convert(value, kind, dec_hook=as_instant)
         except ValueError:  # msgspec's own is one
-            given.bad.add(key)
             report.add(_mistake_of(kind, value), path, got=shown(value), right=expected(kind))
 
 
@@ -116,19 +116,22 @@ def _refuse_endless(value: Any) -> None:
         raise ValueError("not a finite number")
 
 
-def _unknown(key: str, known: list[str], path: KeyPath, report: Report) -> None:
-    if key.lower() in _PERSONAL and key not in known:
+def _unknown(key: str, known: list[str], absent: list[str], path: KeyPath, report: Report) -> str:
+    """The key that was probably meant, or "": most likely one that is not there, which then is not missed as well."""
+    if key.lower() in _PERSONAL:
         report.add("personal_key", path)
-        return
-    near = nearest(key, known)
+        return ""
+    near = nearest(key, absent) or nearest(key, known)
     right = phrase("check.right.near", near=near) if near else phrase("check.right.known", known=", ".join(known))
     report.add("unknown_key", path, right=right)
+    return near or ""
 
 
 def nearest(written: str, known: list[str]) -> str | None:
     """The one of `known` that was probably meant."""
-    found = difflib.get_close_matches(written.lower(), known, n=1, cutoff=0.6)
-    return found[0] if found else None
+    lowered = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(written.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
 
 
 def _mistake_of(kind: Any, value: Any) -> str:

@@ -20,7 +20,7 @@ Host = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9._:-]{1,253}\Z", extra={"right"
 FilePath = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,1024}\Z", extra={"right": "path"})]
 Login = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,256}\Z", extra={"right": "text"})]
 Ratio = Annotated[
-    str, Meta(pattern=r"\A[1-9][0-9]{0,6}(\.[0-9]{1,3})?/[1-9][0-9]{0,3}(\.[0-9]{1,3})?\Z", extra={"right": "ratio"})
+    str, Meta(pattern=r"\A[1-9][0-9]{0,6}(\.[0-9]{1,3})?/[1-9][0-9]{0,6}(\.[0-9]{1,3})?\Z", extra={"right": "ratio"})
 ]
 ZoneName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_+/-]{1,64}\Z", extra={"right": "time_zone"})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -92,7 +92,7 @@ class Store(Table, frozen=True, kw_only=True):
     """[store]: how much the gateway keeps, and for how long."""
 
     findings_quota_mb: Megabytes = 64
-    telemetry_quota_mb: Megabytes = 256
+    telemetry_quota_mb: Megabytes = 512
     telemetry_months: Annotated[int, Meta(ge=1, le=120)] = 13
     retention_days: Annotated[int, Meta(ge=1, le=3650)] = 90
 
@@ -102,16 +102,6 @@ class Log(Table, frozen=True, kw_only=True):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     json: bool = True
-
-
-class Poll(Table, frozen=True, kw_only=True):
-    """[poll]: what happens to a device, and to a link, that does not answer."""
-
-    quarantine_after: Annotated[int, Meta(ge=1, le=1000)] = 3
-    quarantine_first_s: Seconds = 15
-    quarantine_max_s: Seconds = 300
-    reconnect_first_s: Seconds = 1
-    reconnect_max_s: Seconds = 60
 
 
 class ClockTable(Table, frozen=True, kw_only=True):
@@ -263,7 +253,6 @@ class Site(Table, frozen=True, kw_only=True):
     delivery: Delivery = Delivery()
     store: Store = Store()
     log: Log = Log()
-    poll: Poll = Poll()
     clock: ClockTable = ClockTable()
     link: tuple[Link, ...] = ()
     device: tuple[Device, ...] = ()

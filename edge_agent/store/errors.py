@@ -15,7 +15,7 @@ TRY_AGAIN = 75
 class StoreError(Exception):
     """The store cannot do what was asked."""
 
-    code = "store_failed"
+    code = "store.failed"
     exit_code = 1
 
     def __init__(self, **facts: str | int) -> None:
@@ -27,64 +27,76 @@ class StoreError(Exception):
 class StoreDirectoryMissing(StoreError):
     """The state directory is not there: create it, then start."""
 
-    code = "store_directory_missing"
+    code = "store.directory_missing"
+
+
+class StoreMissing(StoreError):
+    """There is no store at this path: the agent has not run here yet, or the path is another."""
+
+    code = "store.missing"
+
+
+class StoreUnreadable(StoreError):
+    """The file cannot be read by this user."""
+
+    code = "store.unreadable"
 
 
 class StoreUnwritable(StoreError):
     """The state directory or file cannot be written: hold new findings in memory and say so."""
 
-    code = "store_unwritable"
+    code = "store.unwritable"
 
 
 class StoreHeld(StoreError):
     """Another agent has this state directory: do not start."""
 
-    code = "store_held"
+    code = "store.held"
 
 
 class StoreLocked(StoreError):
     """Another program holds the database: ask again once it is closed."""
 
-    code = "store_locked"
+    code = "store.locked"
     exit_code = TRY_AGAIN
 
 
 class StoreNewer(StoreError):
     """A newer agent wrote this file: install that agent, or give this one another directory."""
 
-    code = "store_newer"
+    code = "store.newer"
 
 
 class StoreFull(StoreError):
     """No space even after the reserve and shed telemetry: keep evaluating, ask again later."""
 
-    code = "store_full"
+    code = "store.full"
 
 
 class StoreBusy(StoreError):
     """More is waiting to be committed than may wait: ask again later."""
 
-    code = "store_busy"
+    code = "store.busy"
 
 
 class StoreDamaged(StoreError):
     """The file is damaged: end and start anew, the start rescues what can be proved."""
 
-    code = "store_damaged"
+    code = "store.damaged"
     exit_code = TRY_AGAIN
 
 
 class StoreFailing(StoreError):
     """The disk keeps failing: end, and let the service manager start the agent anew."""
 
-    code = "store_failing"
+    code = "store.failing"
     exit_code = TRY_AGAIN
 
 
 class StoreClosed(StoreError):
     """The store has been closed."""
 
-    code = "store_closed"
+    code = "store.closed"
 
 
 def primary_code(error: sqlite3.Error) -> int:

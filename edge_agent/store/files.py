@@ -5,6 +5,7 @@ The lock is advisory and belongs to the open file, so it goes with the process h
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -88,7 +89,7 @@ def check_directory(directory: Path) -> None:
         os.close(os.open(probe, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         probe.unlink()
     except OSError as error:
-        if error.errno != 28:  # ENOSPC: a full disk is dealt with where it hurts, with the reserve
+        if error.errno != errno.ENOSPC:  # a full disk is dealt with where it hurts, with the reserve
             raise StoreUnwritable(path=str(directory), reason=error.strerror or "") from None
 
 
@@ -120,13 +121,19 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def put_aside(path: Path, boot: str) -> Path:
-    """Rename a damaged database to `<name>.corrupt-<boot>`, its log first: a log left behind would be replayed."""
+def aside_path(path: Path, boot: str) -> Path:
+    """Where a damaged database would go now: `<name>.corrupt-<boot>`, numbered when this boot has seen one already."""
     aside = path.with_name(f"{path.name}.corrupt-{boot}")
     number = 1
     while aside.exists():
         number += 1
         aside = path.with_name(f"{path.name}.corrupt-{boot}.{number}")
+    return aside
+
+
+def put_aside(path: Path, boot: str) -> Path:
+    """Rename a damaged database, its log first: a log left behind would be replayed into the next one."""
+    aside = aside_path(path, boot)
     for suffix in (*LOG_SUFFIXES, ""):
         with suppress(FileNotFoundError):
             path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
@@ -143,7 +150,9 @@ def remove_database(path: Path) -> None:
 
 
 def connect(path: Path, *, busy_s: float, pragmas: str) -> sqlite3.Connection:
-    """Open for writing, by this thread alone, transactions written out."""
+    """Open or make for writing, by this thread alone, transactions written out; readable by nobody else."""
+    with suppress(OSError):  # SQLite says better what is wrong with the path
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, isolation_level=None, timeout=busy_s)
     try:
         for pragma in pragmas.split(";"):

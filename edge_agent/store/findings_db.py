@@ -47,6 +47,8 @@ class FindingsDb:
 
         Raises StoreDamaged, StoreNewer, StoreUnwritable, or sqlite3.Error for whatever is no damage (locked, full).
         """
+        if path.stat().st_size == 0:
+            raise StoreDamaged(path=str(path), reason="the file is empty")  # a new one is in place only once it is whole
         connection: sqlite3.Connection | None = None
         try:
             connection = connect(path, busy_s=busy_s, pragmas=PRAGMAS)
@@ -298,7 +300,11 @@ class FindingsDb:
             query("DELETE FROM tracks WHERE key = ?", (key,))
         else:
             chk = row_check("tracks", key, blob)
-            query("INSERT OR REPLACE INTO tracks VALUES (?, ?, ?)", (key, blob, chk))
+            query(
+                "INSERT INTO tracks VALUES (?, ?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET blob = excluded.blob, chk = excluded.chk",  # the index stays as it is
+                (key, blob, chk),
+            )
             count, total = count + 1, total + chk
         self._draft = replace(meta, tracks=count, tracks_sum=total % SUM_LIMIT)
 

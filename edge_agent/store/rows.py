@@ -16,11 +16,12 @@ SUM_LIMIT = 2**53
 
 
 def row_check(table: str, *columns: str | int | bytes) -> int:
-    """CRC-32 over the columns, each with its length before it."""
+    """CRC-32 over the columns, each with its type and its length before it."""
     crc = zlib.crc32(table.encode())
     for column in columns:
         raw = column if isinstance(column, bytes) else str(column).encode()
-        crc = zlib.crc32(raw, zlib.crc32(len(raw).to_bytes(4, "big"), crc))
+        crc = zlib.crc32(b"%s%d:" % (type(column).__name__.encode(), len(raw)), crc)
+        crc = zlib.crc32(raw, crc)
     return crc
 
 
@@ -57,7 +58,7 @@ def meta_of(columns: tuple[object, ...]) -> Meta | None:
         proved = meta.check() == check
     except (TypeError, UnicodeError):
         return None
-    return meta if proved and isinstance(meta.head, bytes) and isinstance(meta.base, bytes) else None
+    return meta if proved else None
 
 
 def record_check(seq: int, id: str, kind: str, at_ms: int, hash: bytes) -> int:

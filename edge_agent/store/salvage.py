@@ -1,4 +1,4 @@
-"""A damaged findings.db becomes a sound one: every record that can be proved is carried over, and what is not is counted.
+"""A damaged findings.db becomes a sound one: every record that can be proved is carried over, the rest is counted.
 
 A record is proved when its row passes its check and its hash follows from the record before it, or from the `prevhash`
 that its own body carries where the record before is lost. Acknowledged records go to `earlier`. The others are numbered
@@ -13,7 +13,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from urllib.parse import quote
 import msgspec
 
 from edge_agent.evidence import next_hash
-from edge_agent.store.files import put_aside, remove_database, sync_directory
+from edge_agent.store.files import aside_path, put_aside, remove_database, sync_directory
 from edge_agent.store.pages import Column, Image, Pages
 from edge_agent.store.rows import SUM_LIMIT, Meta, meta_of, record_check, row_check
 from edge_agent.store.schema import append, create, write_meta
@@ -83,8 +83,11 @@ def make_new(path: Path, *, busy_s: float) -> None:
     sync_directory(path.parent)
 
 
-def salvage(path: Path, *, boot: str, why: str, reseal: Reseal, busy_s: float) -> None:
-    """Carry what can be proved into a new store, put the damaged one aside. Raises sqlite3.Error or OSError when full."""
+def salvage(path: Path, *, boot: str, why: str, reseal: Reseal, busy_s: float, empty: bool = False) -> None:
+    """Carry what can be proved (nothing if `empty`) into a new store, and put the damaged one aside.
+
+    Raises sqlite3.Error or OSError where the disk does not let us; then the damaged file is untouched.
+    """
     new, ready = _with(path, ".new"), _with(path, ".ready")
     remove_database(new)
     create(new, busy_s=busy_s)
@@ -92,7 +95,8 @@ def salvage(path: Path, *, boot: str, why: str, reseal: Reseal, busy_s: float) -
         # Nothing is promised before the swap: one sync at the end instead of one per commit.
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA journal_mode = WAL")
-        report = _carry(path, pages, connection, reseal)._replace(why=why, moved_to=f"{path.name}.corrupt-{boot}")
+        report = Salvaged("", "", "", 0, 0, 0, (), 0, 0, 0, 0) if empty else _carry(path, pages, connection, reseal)
+        report = report._replace(why=why, moved_to=aside_path(path, boot).name)
         connection.execute(
             "INSERT OR REPLACE INTO note VALUES (?, ?)", (SALVAGE_NOTE, json.dumps(report._asdict()).encode())
         )
@@ -202,10 +206,8 @@ def _record(pages: Pages, image: Image, seq: int) -> Record | None:
 
 def _follows(record: Record, before: tuple[int, Column]) -> bool:
     prevs = [before[1]] if before[0] == record.seq - 1 else []
-    try:
+    with suppress(ValueError, KeyError, TypeError, msgspec.DecodeError):  # then only the record before can prove it
         prevs.append(bytes.fromhex(msgspec.json.decode(record.body)["prevhash"]))
-    except (ValueError, KeyError, TypeError, msgspec.DecodeError):
-        pass  # then only the record before can prove this one
     return any(
         isinstance(prev, bytes) and len(prev) == 32 and next_hash(prev, record.seq, record.body) == record.hash
         for prev in prevs

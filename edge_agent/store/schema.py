@@ -24,19 +24,27 @@ MIGRATIONS: dict[int, Sequence[str]] = {}
 """From a schema version, the statements that make it the next one."""
 
 TABLES = (
-    "CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), epoch TEXT NOT NULL, head_seq INTEGER NOT NULL,"
-    " head BLOB NOT NULL, kept_upto INTEGER NOT NULL, base_seq INTEGER NOT NULL, base BLOB NOT NULL,"
-    " tracks INTEGER NOT NULL, tracks_sum INTEGER NOT NULL, ledger INTEGER NOT NULL, ledger_sum INTEGER NOT NULL,"
-    " chk INTEGER NOT NULL)",
-    "CREATE TABLE chain (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, at_ms INTEGER NOT NULL,"
-    " body BLOB NOT NULL, hash BLOB NOT NULL, chk INTEGER NOT NULL)",
-    "CREATE TABLE dead (n INTEGER PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,"
-    " kind TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, chk INTEGER NOT NULL,"
-    " UNIQUE (epoch, seq))",
-    "CREATE TABLE tracks (key TEXT PRIMARY KEY, blob BLOB NOT NULL, chk INTEGER NOT NULL) WITHOUT ROWID",
+    (
+        "CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), epoch TEXT NOT NULL, head_seq INTEGER NOT NULL,"
+        " head BLOB NOT NULL, kept_upto INTEGER NOT NULL, base_seq INTEGER NOT NULL, base BLOB NOT NULL,"
+        " tracks INTEGER NOT NULL, tracks_sum INTEGER NOT NULL, ledger INTEGER NOT NULL, ledger_sum INTEGER NOT NULL,"
+        " chk INTEGER NOT NULL)"
+    ),
+    (
+        "CREATE TABLE chain (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
+        " at_ms INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL, chk INTEGER NOT NULL)"
+    ),
+    (
+        "CREATE TABLE dead (n INTEGER PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL,"
+        " kind TEXT NOT NULL, reason TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, chk INTEGER NOT NULL,"
+        " UNIQUE (epoch, seq))"
+    ),
+    "CREATE TABLE tracks (key TEXT NOT NULL UNIQUE, blob BLOB NOT NULL, chk INTEGER NOT NULL)",
     "CREATE TABLE ledger (n INTEGER PRIMARY KEY, key TEXT NOT NULL, blob BLOB NOT NULL, chk INTEGER NOT NULL)",
-    "CREATE TABLE earlier (n INTEGER PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL UNIQUE,"
-    " kind TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL, chk INTEGER NOT NULL)",
+    (
+        "CREATE TABLE earlier (n INTEGER PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL,"
+        " id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL, chk INTEGER NOT NULL)"
+    ),
     "CREATE TABLE note (key TEXT PRIMARY KEY, blob BLOB NOT NULL) WITHOUT ROWID",
 )
 """`earlier`: acknowledged records of a store that was damaged, for listings and so that no id is recorded twice."""
@@ -56,9 +64,7 @@ def create(path: Path, *, busy_s: float) -> None:
         connection.close()
 
 
-def append(
-    connection: sqlite3.Connection, prev: bytes, seq: int, id: str, kind: str, at_ms: Ms, body: bytes
-) -> bytes:
+def append(connection: sqlite3.Connection, prev: bytes, seq: int, id: str, kind: str, at_ms: Ms, body: bytes) -> bytes:
     """Store one record and return the head after it."""
     head = next_hash(prev, seq, body)
     check = record_check(seq, id, kind, at_ms, head)
@@ -98,11 +104,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring an older schema up to this one, one transaction per version; refuse a newer one."""
     for version in range(check_schema(connection, path, SCHEMA), SCHEMA):
         if version not in MIGRATIONS:
-            raise StoreError(path=str(path), found=version, known=SCHEMA)
+            raise StoreError(reason=f"{path} has schema {version}, and there is no way from it to {SCHEMA}")
         connection.execute("BEGIN IMMEDIATE")
         for statement in MIGRATIONS[version]:
             connection.execute(statement)
-        connection.execute(
-            "UPDATE schema SET version = ?, chk = ?", (version + 1, row_check("schema", version + 1))
-        )
+        connection.execute("UPDATE schema SET version = ?, chk = ?", (version + 1, row_check("schema", version + 1)))
         connection.execute("COMMIT")

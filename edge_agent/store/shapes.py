@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much; the figures and their reasons: ARCHITECTURE.md, "Store"."""
+    """How long and how much; the figures and their reasons are in the reliability chapter of ARCHITECTURE.md."""
 
     group_rows: int = 64  # letters per commit
     group_s: float = 1.0  # longest wait of a letter or a receipt
@@ -98,9 +98,9 @@ class Salvaged(NamedTuple):
 
 
 class Shed(NamedTuple):
-    """Telemetry that was given up: the material of a tombstone record. Times are UTC, both ends included."""
+    """Telemetry that was given up: the material of a tombstone record. Interval ends in UTC, both included."""
 
-    reason: str  # "disk_full", "quota", "not_stored"
+    reason: str  # "disk_full", "quota"
     first_ms: Ms
     last_ms: Ms
     intervals: int
@@ -155,3 +155,9 @@ class Stats:
     commits: int
     failing: str  # the code of the error that stopped the store, "" while it works
     beat_s: float
+
+    def beating(self, beat_s: float, pending: int) -> Stats:
+        return replace(self, beat_s=beat_s, pending=pending)
+
+    def ended(self, failing: str) -> Stats:
+        return replace(self, failing=failing)

@@ -79,7 +79,7 @@ class TelemetryDb:
         for point, start_ms, end_ms, body in intervals:
             table = self._table(INTERVALS, end_ms)
             changed += self.connection.execute(
-                f"INSERT INTO {table} VALUES (?, ?, ?, 0, ?, ?) ON CONFLICT (point, end_ms) DO UPDATE SET"
+                f"INSERT INTO {table} (point, end_ms, start_ms, sent, body, chk) VALUES (?, ?, ?, 0, ?, ?) ON CONFLICT (point, end_ms) DO UPDATE SET"
                 " start_ms = excluded.start_ms, sent = 0, body = excluded.body, chk = excluded.chk"
                 " WHERE chk <> excluded.chk OR body <> excluded.body",
                 (point, end_ms, start_ms, body, row_check(INTERVALS, point, start_ms, end_ms, body)),
@@ -118,7 +118,7 @@ class TelemetryDb:
     def intervals(self, start_ms: Ms, end_ms: Ms, limit: int) -> list[IntervalRow]:
         """Those that end after `start_ms` and no later than `end_ms`, oldest first."""
         found: list[IntervalRow] = []
-        first, last = _day_table(INTERVALS, start_ms + 1), _day_table(INTERVALS, end_ms)
+        first, last = _nearest_day(INTERVALS, start_ms + 1), _nearest_day(INTERVALS, end_ms)
         for day in self.days():
             if first <= day <= last and len(found) < limit:
                 rows = self.connection.execute(
@@ -132,7 +132,7 @@ class TelemetryDb:
     def boundaries(self, device: str, start_ms: Ms, end_ms: Ms) -> list[BoundaryRow]:
         """The registers of a device at the boundaries from start to end, both included, oldest first."""
         found: list[BoundaryRow] = []
-        first, last = _day_table(REGISTERS, start_ms), _day_table(REGISTERS, end_ms)
+        first, last = _nearest_day(REGISTERS, start_ms), _nearest_day(REGISTERS, end_ms)
         for day in self.days(REGISTERS):
             if first <= day <= last:
                 for at_ms, body, chk in self.connection.execute(
@@ -153,7 +153,7 @@ class TelemetryDb:
         dropped = 0
         for kind, before_ms in ((INTERVALS, intervals_before_ms), (REGISTERS, registers_before_ms)):
             for day in self.days(kind)[:1]:
-                if day < _day_table(kind, max(before_ms, 1)):
+                if day < _nearest_day(kind, before_ms):
                     self._drop(day)
                     dropped += 1
         return dropped
@@ -163,14 +163,16 @@ class TelemetryDb:
         days = self.days()
         if len(days) < 2:
             return None
-        first_ms, last_ms, rows, sent = self.connection.execute(
-            f"SELECT min(end_ms), max(end_ms), count(*), total(sent) FROM {days[0]}"
-        ).fetchone()
+        shed = self._summary(days[:1], reason)
         self._drop(days[0])
         registers = days[0].replace(INTERVALS, REGISTERS)
         if registers in self._tables:
             self._drop(registers)
-        return Shed(reason, first_ms or 0, last_ms or 0, rows, rows - int(sent))
+        return shed
+
+    def summary(self, reason: str) -> Shed:
+        """Everything here, as it would be reported if it were shed."""
+        return self._summary(self.days(), reason)
 
     def give_back(self) -> None:
         """Hand free pages back to the disk, as far as the disk lets us."""
@@ -212,17 +214,26 @@ class TelemetryDb:
             if kind == INTERVALS:
                 self.connection.execute(
                     f"CREATE TABLE {table} (point TEXT NOT NULL, end_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,"
-                    " sent INTEGER NOT NULL, body BLOB NOT NULL, chk INTEGER NOT NULL, PRIMARY KEY (point, end_ms))"
-                    " WITHOUT ROWID"
+                    " sent INTEGER NOT NULL, body BLOB NOT NULL, chk INTEGER NOT NULL, UNIQUE (point, end_ms))"
                 )
                 self.connection.execute(f"CREATE INDEX {table}_unsent ON {table} (end_ms DESC) WHERE sent = 0")
             else:
                 self.connection.execute(
                     f"CREATE TABLE {table} (device TEXT NOT NULL, at_ms INTEGER NOT NULL, body BLOB NOT NULL,"
-                    " chk INTEGER NOT NULL, PRIMARY KEY (device, at_ms)) WITHOUT ROWID"
+                    " chk INTEGER NOT NULL, UNIQUE (device, at_ms))"
                 )
             self._tables.add(table)
         return table
+
+    def _summary(self, days: list[str], reason: str) -> Shed:
+        ends, intervals, unsent = list[Ms](), 0, 0
+        for day in days:
+            first_ms, last_ms, rows, sent = self.connection.execute(
+                f"SELECT min(end_ms), max(end_ms), count(*), total(sent) FROM {day}"
+            ).fetchone()
+            ends += [first_ms or 0, last_ms or 0]
+            intervals, unsent = intervals + rows, unsent + rows - int(sent)
+        return Shed(reason, min(ends, default=0), max(ends, default=0), intervals, unsent)
 
     def _drop(self, table: str) -> None:
         self.connection.execute(f"DROP TABLE {table}")
@@ -244,6 +255,10 @@ class TelemetryDb:
 def _day_table(kind: str, end_ms: Ms) -> str:
     """The table of the UTC day whose half-open (00:00, 24:00] holds this end."""
     if not 0 < end_ms <= LAST_MS:
-        raise StoreError(end_ms=end_ms)
+        raise StoreError(reason=f"{end_ms} ms is no end of an interval")
     day = datetime.fromtimestamp((end_ms - 1) // DAY_MS * 86_400, UTC)
     return f"{kind}_{day:%Y%m%d}"
+
+
+def _nearest_day(kind: str, at_ms: Ms) -> str:
+    return _day_table(kind, min(max(at_ms, 1), LAST_MS))

@@ -53,6 +53,7 @@ class Ask(NamedTuple):
     first: int
     last: int
     again: bool
+    turn: int
 
 
 class Settled(NamedTuple):
@@ -71,6 +72,7 @@ class Delivery:
         self.upto = upto
         self.last = last
         self._next = upto + 1
+        self._turn = 0
         self._connected = False
         self._window = pace.window
         self._flying: dict[int, str] = {}  # number -> head after it
@@ -95,9 +97,14 @@ class Delivery:
     def connected(self, now_ms: Ms, *, receive_maximum: int | None = None, backlog_age_ms: Ms = 0) -> None:
         """A new connection: everything not acknowledged goes again, at the broker's pace or ours."""
         self._connected = True
+        self._turn += 1
         self._window = min(self._pace.window, receive_maximum or self._pace.window)
         self._next = self.upto + 1
         self._sent_ms = dict.fromkeys(self._sent_ms)
+        self._needed_ms.clear()
+        if self._need is not None:
+            first, last = self._need[0], min(self._need[1], self.upto)
+            self._need = (first, last) if first <= last else None
         self._progress_ms = None
         self._paused_until_ms, self._pauses, self._probing = None, 0, False
         self._heard_ms = now_ms
@@ -111,6 +118,7 @@ class Delivery:
     def lost(self) -> None:
         """What was in flight may have arrived or not."""
         self._connected = False
+        self._turn += 1
         self._flying.clear()
         self._others = 0
 
@@ -137,27 +145,33 @@ class Delivery:
     def ask(self, now_ms: Ms) -> Ask | None:
         """The numbers that may be sent now, or None: nothing to send, or not now."""
         self._tend(now_ms)
-        room = self._room(now_ms)
+        room = self.room(now_ms)
         if room <= 0:
             return None
         if self._need is not None:
             first, last = self._need
-            return Ask(first, min(last, first + room - 1), again=True)
+            return Ask(first, min(last, first + room - 1), again=True, turn=self._turn)
         room = min(room, self._pace.unacked - self.unacked)
         if room <= 0 or self._next > self.last:
             return None
-        return Ask(self._next, min(self.last, self._next + room - 1), again=False)
+        return Ask(self._next, min(self.last, self._next + room - 1), again=False, turn=self._turn)
 
-    def wants(self, seq: int, now_ms: Ms) -> bool:
-        """Whether this number, read for an `Ask`, still is one to send; else it is done or on its way."""
-        return seq not in self._flying and seq not in self._dead and self._room(now_ms) > 0
+    def current(self, ask: Ask) -> bool:
+        """Whether nothing has gone back or broken since `ask`: reading the store takes a while."""
+        return ask.turn == self._turn
 
-    def sent(self, seq: int, head_hex: str, now_ms: Ms) -> None:
+    def wanted(self, ask: Ask, seq: int) -> bool:
+        """Whether this number, read for `ask`, is still one to send; else it is done or on its way."""
+        if seq in self._flying or seq in self._dead or seq in self._settled:
+            return False
+        return ask.again or seq > self.upto
+
+    def sent(self, ask: Ask, seq: int, head_hex: str, now_ms: Ms) -> None:
         """`seq` was handed to the connection; `head_hex` is the head of the chain after it."""
-        if self._need is not None and self._need[0] <= seq <= self._need[1]:
+        if ask.again:
             self._needed_ms[seq] = now_ms
-        if seq == self._next:
-            self._next = seq + 1
+        else:
+            self._next = max(self._next, seq + 1)
             if self._progress_ms is None:
                 self._progress_ms = now_ms
         if seq > self.upto:
@@ -167,20 +181,18 @@ class Delivery:
         self._flying[seq] = head_hex
         self._bucket.take()
 
-    def passed(self, ask: Ask) -> None:
-        """Everything that there is of `ask` was sent or need not be: numbers that the store has no longer are skipped.
-
-        Call it after the rows of an `Ask` are dealt with, with `ask.last` cut to the last number dealt with.
-        """
-        if ask.again:
-            if self._need is not None:
-                self._need = (ask.last + 1, self._need[1]) if ask.last < self._need[1] else None
-        else:
-            self._next = max(self._next, ask.last + 1)
+    def passed(self, ask: Ask, last: int) -> None:
+        """All that the store has of `ask` up to `last` is sent or need not be; what it has no longer is passed over."""
+        if not ask.again:
+            self._next = max(self._next, last + 1)
+        elif self._need is not None:
+            self._need = (last + 1, self._need[1]) if last < self._need[1] else None
 
     def spare(self) -> int:
         """How many publishes that are not of the chain may go now."""
-        return 0 if not self._connected or self._probing else max(0, self._window - self.flying)
+        if not self._connected or (self._probing and self._next <= self.last):
+            return 0
+        return max(0, self._window - self.flying)
 
     def other_sent(self, now_ms: Ms) -> None:
         """A publish that is not of the chain went out and awaits its PUBACK."""
@@ -210,8 +222,9 @@ class Delivery:
             if self._by_broker and seq > self.upto:
                 self._settled[seq] = head_hex
             return
-        if seq > self.upto:
-            self._next = min(self._next, seq)
+        if self.upto < seq < self._next:
+            self._next = seq
+            self._turn += 1
         if self._paused_until_ms is None:
             self._pauses += 1
             self._paused_until_ms = now_ms + min(PAUSE_CAP_MS, PAUSE_FIRST_MS * 2 ** min(self._pauses - 1, 16))
@@ -253,6 +266,7 @@ class Delivery:
             first += 1
         if first <= last:
             self._need = (first, last)
+            self._turn += 1
 
     # --- time
 
@@ -277,6 +291,7 @@ class Delivery:
             self._paused_until_ms, self._probing = None, True  # one message shows whether the trouble is over
         if self._progress_ms is not None and self.unacked and now_ms - self._progress_ms >= self._quiet_ms:
             self._next = self.upto + 1
+            self._turn += 1
             self._progress_ms = now_ms
             # A centre that is away for a day is not worth two hundred messages every two minutes.
             self._quiet_ms = min(2 * self._quiet_ms, max(QUIET_CAP_MS, self._pace.resend_after_ms))
@@ -284,7 +299,8 @@ class Delivery:
             self._draining = False
             self._live(now_ms)
 
-    def _room(self, now_ms: Ms) -> int:
+    def room(self, now_ms: Ms) -> int:
+        """How many of the chain may go now, by window, rate and pause."""
         if not self._connected or self._paused_until_ms is not None:
             return 0
         if self._draining and now_ms < self._drain_from_ms:

@@ -54,13 +54,13 @@ class Centre:
         schemas: Schemas | None = None,
         ack_after: int = 50,
         ack_every_s: float = 2.0,
-        now_ms: Callable[[], Ms] = system_utc_ms,
+        utc_ms: Callable[[], Ms] = system_utc_ms,
     ) -> None:
         self.root = root
         self.connected = threading.Event()
         self._address = (host, port)
         self._v5 = version == "5"
-        self._now_ms = now_ms
+        self._utc_ms = utc_ms  # what acknowledgements call the time; the pace keeps to the system's
         self._queue: queue.SimpleQueue[_Arrival | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._connection = 0
@@ -152,8 +152,8 @@ class Centre:
     def _gather(self) -> list[_Arrival]:
         """Whatever has arrived, up to a batch; waits until something does or an acknowledgement is due."""
         due_ms = self._ledger.next_ack_ms()
-        # At most a second, because the ledger's clock may run faster than the queue's.
-        timeout_s = 1.0 if due_ms is None else min(max((due_ms - self._now_ms()) / 1000, 0.0), 1.0)
+        # At most a second, because the system's clock may be set meanwhile.
+        timeout_s = 1.0 if due_ms is None else min(max((due_ms - system_utc_ms()) / 1000, 0.0), 1.0)
         batch: list[_Arrival] = []
         try:
             item = self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
@@ -175,12 +175,12 @@ class Centre:
             self.connected.set()
 
     def _store(self, batch: list[_Arrival]) -> list[Ack]:
-        now_ms = self._now_ms()
+        now_ms = system_utc_ms()
         for arrival in batch:
             # The filter fixes the first five levels, <root>/v1/<utility>/<gateway>/up, and lets nothing below be there.
             _, _, utility, gateway, _, *below_up = arrival.topic.split("/", 5)
             self._ledger.take(f"{utility}/{gateway}", "".join(below_up), arrival.body, now_ms)
-        return self._ledger.commit(now_ms)
+        return self._ledger.commit(now_ms, self._utc_ms())
 
     def _answer(self, batch: list[_Arrival], acks: list[Ack]) -> None:
         for arrival in batch:

@@ -86,13 +86,16 @@ class Ledger:
             self._quarantine(gateway, below_up, "unreadable", repr(error), body, now_ms)
         self._db.execute("RELEASE message")
 
-    def commit(self, now_ms: Ms) -> list[Ack]:
-        """Make the batch durable. Returns the acknowledgements that are due; none is true if this raises."""
+    def commit(self, now_ms: Ms, at_ms: Ms | None = None) -> list[Ack]:
+        """Make the batch durable. Returns the acknowledgements that are due; none is true if this raises.
+
+        `at_ms`: the UTC that they name, where it is not `now_ms`.
+        """
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
         due = self._pace.take_due(now_ms)
         try:
-            acks = [self._ack(chain, now_ms) for chain in due]
+            acks = [ack for chain in due if (ack := self._ack(chain, now_ms, at_ms or now_ms))]
             self._db.execute("COMMIT")
         except sqlite3.Error:
             for chain in due:
@@ -120,10 +123,9 @@ class Ledger:
             else:
                 self._quarantine(gateway, below_up, "json", "not a JSON object", body, now_ms)
             return
-        if kind not in self._schemas:
-            self._quarantine(gateway, below_up, "no-schema", f"no schema for {kind}", body, now_ms)
-            return
-        reason, objection = "schema", self._schemas.objection(kind, message)
+        reason, objection = "no-schema", f"no schema for {kind}" if kind not in self._schemas else None
+        if objection is None:
+            reason, objection = "schema", self._schemas.objection(kind, message)
         if objection is None and kind in CHAIN and not _speaks_for(message, gateway):
             reason, objection = "source", f"source {message.get('source')!r} is not {gateway}"
         if objection is not None:
@@ -244,14 +246,16 @@ class Ledger:
         row = self._db.execute("SELECT upto, head FROM head WHERE gateway = ? AND epoch = ?", chain).fetchone()
         return int(row[0]), str(row[1])
 
-    def _ack(self, chain: Chain, now_ms: Ms) -> Ack:
-        upto, head = self._db.execute("SELECT upto, head FROM head WHERE gateway = ? AND epoch = ?", chain).fetchone()
+    def _ack(self, chain: Chain, now_ms: Ms, at_ms: Ms) -> Ack | None:
+        row = self._db.execute("SELECT upto, head FROM head WHERE gateway = ? AND epoch = ?", chain).fetchone()
+        if row is None:  # its first batch was rolled back and has not come again
+            return None
         nacked = self._db.execute(
             "SELECT seq FROM chain WHERE gateway = ?1 AND epoch = ?2 AND nacked UNION"
             " SELECT seq FROM waiting WHERE gateway = ?1 AND epoch = ?2 AND nacked ORDER BY seq DESC LIMIT ?3",
             (*chain, NACKS_SAID),
         ).fetchall()
-        return Ack(chain, upto, head, self._need(chain, now_ms), tuple(sorted(n for (n,) in nacked)), now_ms)
+        return Ack(chain, row[0], row[1], self._need(chain, now_ms), tuple(sorted(n for (n,) in nacked)), at_ms)
 
     def _need(self, chain: Chain, now_ms: Ms) -> tuple[int, int] | None:
         """The lowest gap, once it has stood for a while: what merely overtook another message is no gap."""

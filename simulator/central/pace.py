@@ -24,9 +24,7 @@ class AckPace(Generic[Key]):
     def news(self, key: Key, now_ms: int) -> None:
         """A message of this chain came: new or again, its sender waits for a word."""
         self._news[key] = self._news.get(key, 0) + 1
-        self._due_ms.setdefault(key, now_ms + self.every_ms)
-        if self._news[key] >= self.after:
-            self._due_ms[key] = min(self._due_ms[key], now_ms)
+        self.at(key, now_ms if self._news[key] >= self.after else now_ms + self.every_ms)
 
     def at(self, key: Key, due_ms: int) -> None:
         """Say a word at `due_ms` even if nothing else comes."""

@@ -16,18 +16,19 @@ from referencing.jsonschema import DRAFT202012
 
 
 class Schemas:
-    """Validators of the schema files of a folder (`<kind>.json`), references between them by file name or `$id`."""
+    """Validators of a folder's `<kind>.schema.json`; they may refer to each other by file name or `$id`."""
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = contract_schemas() if folder is None else folder
-        documents = {p.stem: json.loads(p.read_text("utf-8")) for p in sorted(folder.glob("*.json"))}
+        documents = {p.name: json.loads(p.read_text("utf-8")) for p in sorted(folder.glob("*.schema.json"))}
         resources: list[tuple[str, Resource[Any]]] = []
-        for stem, document in documents.items():
+        for name, document in documents.items():
             resource = Resource.from_contents(document, default_specification=DRAFT202012)
-            resources += [(f"{stem}.json", resource), (document.get("$id", f"{stem}.json"), resource)]
+            resources += [(name, resource), (document.get("$id", name), resource)]
         registry: Registry[Any] = Registry().with_resources(resources)
         self._validators = {
-            stem: Draft202012Validator(document, registry=registry) for stem, document in documents.items()
+            name.removesuffix(".schema.json"): Draft202012Validator(document, registry=registry)
+            for name, document in documents.items()
         }
 
     def __contains__(self, kind: object) -> bool:

@@ -44,10 +44,10 @@ def _verdict(comm: Comm, point: str, key: str, devices: list[Comm], least: int, 
         "cause": comm.cause,
         "detail": comm.detail,
         "link": comm.link,
-        "devices": sorted(c.device for c in devices),
+        "devices": ", ".join(sorted(c.device for c in devices)),
     }
     if comm.last_good_ms is not None:
-        measured["last_good_ms"] = comm.last_good_ms
+        measured["last_good_at_ms"] = comm.last_good_ms
     return Verdict(
         point, answer, since, comm.now_ms, low=silent_s, high=silent_s, decided_ms=comm.now_ms, confirmed=True,
         block=False, key=key, measured=measured,

@@ -119,7 +119,7 @@ SENTENCES: dict[str, str] = {
     "check.vt_turned.right": 'primary first, such as "10000/100"',
     "check.direct_and_ct.wrong": "{where}: imax_a says a direct meter, and there is a {timeline} as well",
     "check.direct_and_ct.right": "a direct meter has no transformers: take out one of the two",
-    "check.no_k.wrong": "{where}: neither a CT nor imax_a: the multiplier is unknown, no load can be computed",
+    "check.no_k.wrong": "{where}: neither a CT nor imax_a: its multiplier and its measuring range are unknown",
     "check.no_k.right": "add [[point.ct]] with its ratio, or imax_a for a direct meter",
     "check.ct_small.wrong": "{where}: {contracted} {unit} is above what {rated} A can carry ({s_cap} kVA)",
     "check.ct_small.right": "compare contract, ratio and u_n_v with the papers and the plate",

@@ -1,0 +1,40 @@
+"""Log lines: events in words with fields, to stderr; JSON for the journal, text for a terminal."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Any
+
+
+def _structlog() -> Any:
+    """structlog without rich, which it would load for tracebacks that nobody sees here (5 MiB)."""
+    kept = sys.modules.get("rich")
+    if kept is None:
+        sys.modules["rich"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("structlog")
+    finally:
+        if kept is None:
+            del sys.modules["rich"]
+
+
+structlog = _structlog()
+
+
+def set_up_logs(level: str, *, as_json: bool) -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False)
+            if as_json
+            else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,120 @@
+"""From settings to a core: which points the ledger keeps, which topics run, under which releases.
+
+The one place where `app` and `replay` get the same core from the same files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+
+import tomli
+
+from edge_agent.archive import Archive, Point
+from edge_agent.audit.release import ReleaseError, release_from
+from edge_agent.audit.topic import AuditTopic, Release
+from edge_agent.core import Core
+from edge_agent.load.ledger import LoadLedger
+from edge_agent.load.points import ENERGIES, LoadPoint, Timeline
+from edge_agent.model import CUMULATIVE, UNIT, DeviceSpec, Ms, PointId, Quantity, Register
+from edge_agent.settings import ConfigFiles
+
+PREFIXES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
+TOPICS = "edge_agent.audit.topics"
+
+
+def releases_of(config: ConfigFiles, release_set: str) -> dict[str, Release]:
+    """The published releases of a set, by topic. Raises `ReleaseError` for a file that cannot be run."""
+    found: dict[str, Release] = {}
+    for path in config.named("releases").values():
+        raw = path.read_bytes()
+        try:
+            plain = tomli.loads(raw.decode())
+        except (tomli.TOMLDecodeError, UnicodeDecodeError) as wrong:
+            raise ReleaseError(f"{path}: {wrong}") from None
+        if release_set in plain.get("sets", ()):
+            release = release_from(plain, hashlib.sha256(raw).hexdigest())
+            if release.status == "published":
+                found[release.topic] = release
+    if not found:
+        raise ReleaseError(f"release set {release_set!r} has no published release; see config/releases")
+    return found
+
+
+def topics_of(releases: Mapping[str, Release]) -> list[AuditTopic]:
+    """The code of each release's topic, loaded by name."""
+    topics: list[AuditTopic] = []
+    for name in releases:
+        try:
+            module = importlib.import_module(f"{TOPICS}.{name.replace('-', '_')}")
+        except ModuleNotFoundError:
+            raise ReleaseError(f"{name}: there is no audit topic of that name in this version") from None
+        topics.append(module.TOPIC)
+    return topics
+
+
+def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:
+    """A point as the ledger sees it, from the archive and its meter's profile."""
+    registers = {r.quantity: r for r in device.profile.registers}
+    every_s = min((r.every_s for r in registers.values() if r.quantity in CUMULATIVE), default=60.0)
+    k = ((0, 1.0),) if device.profile.side == "primary" else archive.k_timeline(point.id)
+    period_ms = point.period_min * 60_000
+    return LoadPoint(
+        id=point.id,
+        device=device.id,
+        period_ms=period_ms,
+        slide_ms=point.slide_min * 60_000,
+        poll_ms=round((device.every_s or every_s) * 1000),
+        k=k,
+        s_cap_va=_s_cap(archive, point.id),
+        changes_ms=archive.changes(point.id),
+        modulus={q: m for q, r in registers.items() if q in ENERGIES and (m := _modulus(r)) is not None},
+        steps={q: (r.step or r.scale) * _factor(r) for q, r in registers.items() if q in ENERGIES},
+        quantities=frozenset(registers),
+        has_serial=Quantity.METER_SERIAL in registers,
+        grid_offset_ms=grid_offset_ms(point, period_ms),
+    )
+
+
+def grid_offset_ms(point: Point, period_ms: Ms) -> Ms:
+    """Where the point's demand grid lies against UTC's: zero but in zones that are off by part of a period."""
+    offset = datetime(2026, 1, 1, tzinfo=UTC).astimezone(point.tz).utcoffset()
+    assert offset is not None
+    return -int(offset.total_seconds() * 1000) % period_ms
+
+
+def core_of(
+    archive: Archive,
+    devices: Iterable[DeviceSpec],
+    config: ConfigFiles,
+    *,
+    gateway: str,
+    release_set: str,
+) -> Core:
+    """Raises `ReleaseError` when a release cannot be run."""
+    by_id = {d.id: d for d in devices}
+    points = [load_point(archive, p, by_id[p.meter]) for p in archive.points.values() if p.meter in by_id]
+    return core_with(archive, points, releases_of(config, release_set), gateway=gateway)
+
+
+def core_with(archive: Archive, points: Sequence[LoadPoint], releases: Mapping[str, Release], *, gateway: str) -> Core:
+    return Core(LoadLedger(points), topics_of(releases), releases, archive, gateway=gateway)
+
+
+def _s_cap(archive: Archive, point: PointId) -> Timeline:
+    starts = sorted({0, *(from_ms for from_ms, _ in archive.k_timeline(point))})
+    return tuple((at, cap) for at in starts if (cap := archive.s_cap_va(point, at)) is not None)
+
+
+def _modulus(register: Register) -> float | None:
+    """`"6.2"` of kWh: the register rolls over at 10^6 kWh; in the quantity's unit."""
+    if register.digits is None:
+        return None
+    return float(10.0 ** int(register.digits.partition(".")[0]) * _factor(register))
+
+
+def _factor(register: Register) -> float:
+    """From the register's unit to the quantity's: 1000 for kWh."""
+    return PREFIXES[register.unit.removesuffix(UNIT[register.quantity])]

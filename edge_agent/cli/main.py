@@ -1,0 +1,225 @@
+"""`edge-agent`: one group, one verb each, every listing with `--json`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edge_agent.control import AgentSays, NoAgent, ask
+from edge_agent.settings import Site, SiteError, check, load_site
+
+SITE = "/etc/edge-agent/edge-agent.toml"
+OK, FAILED, USAGE = 0, 1, 2
+
+
+def site_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--site",
+        "site_path",
+        default=SITE,
+        show_default=True,
+        type=click.Path(path_type=Path),
+        help="the site file",
+    )(command)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="one JSON document instead of text")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="edge-agent")
+def main() -> None:
+    """Reads meters and current transformers, and says where load and contract, meter and archive do not agree.
+
+    \b
+    Example:  edge-agent check --site edge-agent.toml
+    """
+
+
+@main.command("check")
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@site_option
+@json_option
+def check_verb(file: Path | None, site_path: Path, as_json: bool) -> None:
+    """Look for mistakes in a site file: all of them at once, with line, key and what would be right.
+
+    \b
+    Example:  edge-agent check config/examples/factory.toml
+    """
+    path = file or site_path
+    mistakes = check(path)
+    errors = [m for m in mistakes if m.severity == "error"]
+    if as_json:
+        emit(
+            [
+                {
+                    "file": m.file,
+                    "line": m.line,
+                    "key": m.key_path,
+                    "code": m.code,
+                    "severity": m.severity,
+                    "wrong": m.wrong,
+                    "right": m.right,
+                }
+                for m in mistakes
+            ]
+        )
+    else:
+        for mistake in mistakes:
+            click.echo(mistake.sentence(), err=mistake.severity == "error")
+        if not errors:
+            click.echo(f"{path}: no mistakes" + (f", {len(mistakes)} hint(s)" if mistakes else ""))
+    sys.exit(FAILED if errors else OK)
+
+
+@main.command()
+@site_option
+def run(site_path: Path) -> None:
+    """Run the agent: poll, work out demand, audit, keep, deliver. Stops on SIGTERM or Ctrl-C.
+
+    \b
+    Example:  edge-agent run --site /etc/edge-agent/edge-agent.toml
+    """
+    from edge_agent.app import run_agent
+
+    sys.exit(run_agent(site_path))
+
+
+@main.command()
+@click.argument("device")
+@site_option
+@json_option
+def read(device: str, site_path: Path, as_json: bool) -> None:
+    """Read a device once: register, raw, secondary, primary, unit and frame of every quantity.
+
+    \b
+    Example:  edge-agent read m1 --site config/examples/factory.toml
+    """
+    from edge_agent.cli.reading import read_rows, show_rows
+
+    site = site_or_exit(site_path)
+    try:
+        rows = ask(Path(site.paths.runtime), "read", device=device)
+    except NoAgent:
+        try:
+            rows = read_rows(site, device)
+        except click.ClickException:
+            raise
+    except AgentSays as reason:
+        raise click.ClickException(str(reason)) from None
+    if as_json:
+        emit(rows)
+    else:
+        show_rows(device, rows)
+    sys.exit(OK if any("value" in r or "text" in r for r in rows) else FAILED)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@site_option
+@click.option("--point", help="the point whose data these are; may be left out where the site has one point")
+@click.option("--tz", help="time zone of times without an offset, and the calendar for days and months")
+@click.option("--stamp", type=click.Choice(["start", "end"]), default="end", show_default=True,
+              help="whether `time` is the start or the end of its row")  # fmt: skip
+@click.option("--svg", type=click.Path(path_type=Path), help="write a picture of the daily peaks against the contract")
+@json_option
+def replay(
+    file: Path, site_path: Path, point: str | None, tz: str | None, stamp: str, svg: Path | None, as_json: bool
+) -> None:
+    """Run recorded load data through the same audit as live readings.
+
+    FILE is CSV with `time` (ISO 8601) and quantities named with their unit: p_kw, q_kvar, s_kva (means over the row,
+    primary side), e_kwh, eq_kvarh (register readings).
+
+    \b
+    Example:  edge-agent replay load.csv --site config/examples/factory.toml --tz Europe/Berlin --stamp start
+    """
+    from edge_agent.cli.replaying import replay_file, show_report
+
+    report = replay_file(file, site_or_exit(site_path), point=point, tz=tz, stamp=stamp)
+    if svg is not None:
+        from edge_agent.cli.picture import write_daily_peaks
+
+        write_daily_peaks(report, svg)
+    if as_json:
+        emit({"file": str(file), "points": {report.point: report.plain()}})
+    else:
+        show_report(report)
+
+
+@main.command()
+@site_option
+@json_option
+def findings(site_path: Path, as_json: bool) -> None:
+    """List findings: the latest step of each.
+
+    \b
+    Example:  edge-agent findings --json
+    """
+    from edge_agent.cli.listing import finding_rows, show_findings
+
+    rows = finding_rows(site_or_exit(site_path))
+    if as_json:
+        emit(rows)
+    else:
+        show_findings(rows)
+
+
+@main.command()
+@click.argument("finding")
+@site_option
+@json_option
+def explain(finding: str, site_path: Path, as_json: bool) -> None:
+    """Say in plain words what was measured against what, how sure it is, and whose answer is asked.
+
+    \b
+    Example:  edge-agent explain gw-1.factory.cap-over-contract.2026-03
+    """
+    from edge_agent.cli.listing import explained
+
+    lines = explained(site_or_exit(site_path), finding)
+    if as_json:
+        emit({"finding": finding, "lines": lines})
+    else:
+        click.echo("\n".join(lines))
+
+
+@main.command()
+@site_option
+@json_option
+def status(site_path: Path, as_json: bool) -> None:
+    """How the running agent is: clock, links, devices, points, store, delivery.
+
+    \b
+    Example:  edge-agent status --site edge-agent.toml
+    """
+    from edge_agent.cli.listing import show_status
+
+    site = site_or_exit(site_path)
+    try:
+        state = ask(Path(site.paths.runtime), "status")
+    except (NoAgent, AgentSays) as reason:
+        raise click.ClickException(str(reason)) from None
+    if as_json:
+        emit(state)
+    else:
+        show_status(state)
+
+
+def site_or_exit(path: Path) -> Site:
+    """The site, or every mistake in it on stderr and exit code 2."""
+    try:
+        return load_site(path)
+    except SiteError as error:
+        for mistake in error.mistakes:
+            click.echo(mistake.sentence(), err=True)
+        sys.exit(USAGE)
+
+
+def emit(document: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())

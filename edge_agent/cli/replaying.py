@@ -1,0 +1,92 @@
+"""`replay`: a file, a point and a calendar, with progress on a terminal and quiet in a pipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+from msgspec.structs import replace
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from edge_agent.archive import Archive
+from edge_agent.assembly import releases_of
+from edge_agent.audit.release import ReleaseError
+from edge_agent.contract.shapes import rfc3339
+from edge_agent.replay import PointReport, ReplayError, read_rows, replay
+from edge_agent.settings import Site, config_files, device_specs
+from edge_agent.words import say
+
+
+def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, stamp: str) -> PointReport:
+    """The report on one point. Raises `ClickException` with what is wrong and what would be right."""
+    if not site.point:
+        raise click.ClickException("the site file has no [[point]]")
+    if point is None and len(site.point) > 1:
+        raise click.ClickException(f"say which point with --point: {', '.join(p.id for p in site.point)}")
+    name = point or site.point[0].id
+    zone = _zone(tz)
+    if tz is not None:
+        site = replace(site, point=tuple(replace(p, time_zone=tz) for p in site.point))
+    table = next((p for p in site.point if p.id == name), None)
+    device = next((d for d in device_specs(site) if table is not None and d.id == table.meter), None)
+    if table is None or device is None:
+        raise click.ClickException(f"point {name!r} is not in the site file, or has no meter")
+    try:
+        rows = read_rows(file, tz=zone, stamp=stamp)
+        with Progress(
+            console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
+        ) as bar:
+            task = bar.add_task(f"replaying {file.name}", total=len(rows))
+            return replay(
+                rows,
+                Archive.of(site),
+                name,
+                device,
+                releases_of(config_files(), site.site.release_set),
+                gateway=site.site.gateway,
+                progress=lambda done: bar.update(task, completed=done),
+            )
+    except (ReplayError, ReleaseError) as wrong:
+        raise click.ClickException(str(wrong)) from None
+
+
+def show_report(report: PointReport) -> None:
+    plain = report.plain()
+    click.echo(f"point {report.point}")
+    for name, unit in (
+        ("intervals", ""),
+        ("over_contract", "intervals over the running capacity"),
+        ("days_over", "days with one"),
+        ("longest_run", "intervals in a row"),
+        ("max_kva", "kVA"),
+        ("max_kw", "kW"),
+        ("coverage", "of the time is vouched for by readings"),
+    ):
+        click.echo(f"  {name:<14} {plain[name]:>10} {unit}")
+    for reason, count in plain["unknown"].items():
+        click.echo(f"  {count} interval(s) cannot be judged: {_why(reason)}")
+    table = Table("finding", "severity", "opened", "cleared", "intervals", "days", "episodes", "route")
+    for f in plain["findings"]:
+        cleared = rfc3339(f["cleared_ms"]) if f["cleared_ms"] is not None else "-"
+        counts = (str(f[n]) for n in ("intervals", "days", "episodes"))
+        severity = f["severity"] + (" (trial)" if f["trial"] else "")
+        table.add_row(f["finding"], severity, rfc3339(f["opened_ms"]), cleared, *counts, f["route"])
+    console = Console(width=None if Console().is_terminal else 200)
+    console.print(table if plain["findings"] else "no findings")
+
+
+def _why(reason: str) -> str:
+    try:
+        return say(f"verdict.{reason.partition(':')[0]}")
+    except KeyError:
+        return reason
+
+
+def _zone(tz: str | None) -> ZoneInfo | None:
+    try:
+        return None if tz is None else ZoneInfo(tz)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise click.ClickException(f"--tz {tz!r} is no time zone; for example Europe/Berlin or Asia/Shanghai") from None

@@ -1,0 +1,58 @@
+"""Findings as a list for people: the latest step of each, read from the messages as they were sent."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from edge_agent.store.shapes import FindingRow
+
+FINDING_KIND = "finding"
+
+
+def finding_bodies(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
+    """(seq, body) of all finding messages, newest first; 0 for those of a store before a rescue."""
+    yield from connection.execute("SELECT seq, body FROM chain WHERE kind = ? ORDER BY seq DESC", (FINDING_KIND,))
+    yield from connection.execute("SELECT 0, body FROM earlier WHERE kind = ? ORDER BY n DESC", (FINDING_KIND,))
+
+
+def latest_steps(records: Iterable[tuple[int, bytes]], limit: int) -> list[FindingRow]:
+    """One row per finding from (seq, body), newest first in and out; a body that is no such message is left out."""
+    rows: dict[str, FindingRow] = {}
+    for seq, body in records:
+        row = _row(seq, body)
+        if row is None:
+            continue
+        latest = rows.get(row.finding)
+        if latest is None:
+            if len(rows) == limit:
+                break
+            rows[row.finding] = row
+        else:
+            rows[row.finding] = latest._replace(first_time=row.time)
+    return list(rows.values())
+
+
+def _row(seq: int, body: bytes) -> FindingRow | None:
+    try:
+        message: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
+        # event id: <finding>/<step>/<n>; source: /<utility>/<gateway>[/<point>]
+        finding, step, n = str(message["id"]).rsplit("/", 2)
+        source = str(message["source"]).split("/", 3)
+        return FindingRow(
+            finding=finding,
+            step=step,
+            n=int(n),
+            severity=str(message.get("severity", "")),
+            point=source[3] if len(source) > 3 else "",
+            topic=str(message.get("subject", "")),
+            time=str(message.get("time") or ""),
+            first_time=str(message.get("time") or ""),
+            seq=seq,
+            data=message.get("data") or {},
+        )
+    except (msgspec.DecodeError, KeyError, ValueError):
+        return None

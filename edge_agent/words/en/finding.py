@@ -1,0 +1,91 @@
+"""What a finding says to a person: measured against what, whose answer is asked, and never more."""
+
+from __future__ import annotations
+
+SENTENCES: dict[str, str] = {
+    # titles
+    "finding.title.cap-over-contract": "Suspected use over the contracted capacity",
+    "finding.title.cap-heavy-load": "Heavy load",
+    "finding.title.cap-demand-over": "Demand over the contracted maximum",
+    "finding.title.met-decrease": "A register of the meter shows less than before",
+    "finding.title.dat-comm": "A device does not answer",
+    # what was seen
+    "finding.seen.cap-over-contract": (
+        "In the interval that ended {end}, point {point} drew at least {low} of its running capacity "
+        "({s_low} kVA or more, against {running} kVA)."
+    ),
+    "finding.seen.cap-heavy-load": (
+        "Up to {end}, point {point} drew at least {low} of its running capacity of {running} kVA for two hours."
+    ),
+    "finding.seen.cap-demand-over": (
+        "In the interval that ended {end}, the demand of point {point} was at least {low} of the contracted "
+        "{running} kW ({p_low} kW or more)."
+    ),
+    "finding.seen.met-decrease": (
+        "Between {start} and {end}, register {quantity} of the meter at point {point} fell from {before} to {after}; "
+        "both values were read twice, and the meter's serial is unchanged."
+    ),
+    "finding.seen.dat-comm": "{devices} on link {link} did not answer for {silent_min} minutes, up to {end} ({detail}).",
+    # how sure
+    "finding.sure.bounds": (
+        "The figure is the lower bound: register steps and missing readings are already taken off. "
+        "Readings vouch for {coverage} of the interval; the demand comes from {source}."
+    ),
+    "finding.sure.both": "The energy registers and the sampled powers agree on it.",
+    "finding.source.register": "the difference of energy registers",
+    "finding.source.power": "sampled power",
+    "finding.source.profile": "the meter's own load profile",
+    "finding.source.recorded": "a recorded file",
+    "finding.counts": (
+        "So far: {intervals} interval(s) on {days} day(s), {episodes} episode(s), longest run {longest_run} interval(s)."
+    ),
+    # what it rests on
+    "finding.fact": "It rests on {name} = {value} ({state}, source {source}).",
+    "finding.archive_first": "Check the archive first: a fact that this rests on is not verified, or is in conflict.",
+    "finding.trial": "The point is on trial (its acceptance is not recorded): this does not count in any evaluation.",
+    "finding.threshold": "Published limit passed: {value}{unit} ({release}).",
+    # who answers
+    "finding.route": "Whose answer is asked: {route}, by {due}.",
+    "finding.route.archive": "the archive department",
+    "finding.route.metering": "the metering department",
+    "finding.route.collection": "the data collection department",
+    "finding.route.billing": "the billing department",
+    "finding.route.customer-inspection": "customer inspection",
+    # steps
+    "finding.step.opened": "opened",
+    "finding.step.updated": "updated",
+    "finding.step.cleared": "cleared",
+    "finding.step.annotated": "annotated",
+    "finding.history": "{time}  {step} ({reason}), severity {severity}",
+    # what could be done next
+    "finding.action.cap-over-contract": (
+        "Check contract and CT ratio in the archive; if they are right, advise the customer to apply for more "
+        "capacity or to correct the power factor."
+    ),
+    "finding.action.cap-heavy-load": "Advise the customer to apply for more capacity or to correct the power factor.",
+    "finding.action.cap-demand-over": "Compare with the meter's own maximum demand before the bill is made.",
+    "finding.action.met-decrease": "Read the meter on site and compare its serial and registers with the archive.",
+    "finding.action.dat-comm": "Check supply, wiring and address of the device named, then the link.",
+    # why it cannot be said
+    "verdict.gap": "no readings for longer than a demand period",
+    "verdict.no_reading": "no readings at both ends of the interval yet",
+    "verdict.archive_change": "contract, ratio or meter changed inside the interval",
+    "verdict.clock_step": "the gateway's clock was set inside the interval",
+    "verdict.register_break": "the register does not continue from its last value",
+    "verdict.meter_exchange": "the meter was exchanged inside the interval",
+    "verdict.capacity_unknown": "the archive knows no capacity for this time",
+    "verdict.capacity_suspended": "no capacity is running: suspended",
+    "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
+    "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
+    "verdict.mean_of_several": "only the mean over several intervals is known",
+    "verdict.register_too_coarse": (
+        "the register is too coarse: one step of it is {step_kw} kW, so an overload under {least} cannot be told"
+    ),
+    "verdict.serial_unknown": "the meter's serial is not known, so an exchange cannot be told from a decrease",
+    "verdict.read_once": "the value before was read only once",
+    "verdict.between": "between the bounds: neither over nor clear",
+    "verdict.clear": "clear",
+    "verdict.breach": "over the limit",
+    "verdict.superseded": "said by {by} already",
+    "verdict.blinded": "cannot be said while {by} is open",
+}
