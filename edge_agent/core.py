@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edge_agent.audit.lifecycle import Lifecycle, Note, lifetime
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
@@ -57,13 +57,16 @@ class Core:
         """Raises nothing that the site can cause; an error here is a mistake in this program."""
         if snapshot.now_ms is None:
             return CoreOutcome(wants=self._wants())
+        moved: dict[str, Track] = {}
         if snapshot.stepped_ms is not None:
             self.ledger.stepped(snapshot.stepped_ms)
+            moved = self.lifecycle.stepped(snapshot.stepped_ms)
         for identity, at_ms in snapshot.identities:
             self.ledger.identify(identity, at_ms)
         if snapshot.readings:
             self.ledger.feed(snapshot.readings)
-        return self.settle(snapshot.now_ms, snapshot.comms)
+        outcome = self.settle(snapshot.now_ms, snapshot.comms)
+        return replace(outcome, changed={**moved, **outcome.changed}) if moved else outcome
 
     def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
         """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
@@ -81,7 +84,7 @@ class Core:
                 if interval.count == 1:
                     self.interval[interval.point] = interval
         if self.lifecycle.wants():
-            self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out)
+            self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out, self.ledger.contradicted_ms())
         return CoreOutcome(closed, out.steps, out.notes, events, out.changed, self._wants(), said)
 
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:

@@ -8,6 +8,7 @@ centre has them.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Self
 
@@ -27,6 +28,14 @@ class OpenDoor(BaseAuthPlugin):  # type: ignore[misc]
 
 
 class _Broker(Broker):  # type: ignore[misc]
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        try:
+            await super().stream_connected(reader, writer, listener_name)
+        finally:
+            writer.close()  # amqtt leaves some open: a client that never said CONNECT, one that left during shutdown
+
     async def _publish_retained_messages_for_subscription(self, subscription: tuple[str, int], session: Any) -> None:
         """On a reconnect amqtt offers a session the retained messages of everybody's filters: keep to its own."""
         mine = self._subscriptions.get(subscription[0], ())

@@ -137,7 +137,7 @@ async def _serve(plan: Scenario, *, ephemeral: bool) -> None:
 def _clock_table(clock: ScaledClock) -> str:
     """What a site file needs to live in the same time."""
     return (
-        f'[clock]\nkind = "scaled"\nstart = {iso(clock.start_ms)}\nrate = {clock.rate:g}\n'
+        f'[clock]\nkind = "scaled"\nstart = {iso(clock.start_ms)}\nrate = {clock.rate!r}\n'
         f"anchor_bt_ms = {clock.anchor_bt_ms}"
     )
 

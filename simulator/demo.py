@@ -111,6 +111,9 @@ class Demo:
         if missing:
             for line in missing:
                 self._console.print(f"MISSING: {line}")
+            if self._day.agent_exit != 0:
+                log = (folder / "agent.log").read_text("utf-8", "replace").splitlines()
+                self._console.print("the agent's last words:", *log[-5:], sep="\n")
             self._console.print(f"site file, agent's log and the centre's database: {folder}")
             return 1
         shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +159,7 @@ class Demo:
                 ("link", "port"): str(meter_port),
                 ("device", "profile"): '"acrel-dtsd1352"',
                 ("clock", "kind"): '"scaled"',
-                ("clock", "rate"): f"{self._clock.rate:g}",
+                ("clock", "rate"): repr(self._clock.rate),
                 ("clock", "start"): iso(self._clock.start_ms),
                 ("clock", "anchor_bt_ms"): str(self._clock.anchor_bt_ms),
             },
@@ -254,7 +257,7 @@ class Demo:
             self._console.file.write(chart(blocks, self._contract_kva, color=self._live) + "\n")
             self.output.mkdir(parents=True, exist_ok=True)
             path = self.output / "day.svg"
-            title = f"{DAY:%Y-%m-%d}: apparent power against the contract"
+            title = f"{DAY:%Y-%m-%d}: apparent power of each 15 minutes, kVA, against the contract"
             path.write_text(drawing(blocks, self._contract_kva, self._spans(), title=title), "utf-8")
             say(f"drawing: {path}")
         kwh = sum(kw or 0.0 for _, kw, _ in day.blocks.values()) / 4

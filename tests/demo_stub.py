@@ -52,15 +52,15 @@ def main() -> None:
         flowed = day.energies(end_ms).minus(day.energies(start_ms))
         p, s = (round(wh * 4, 1) for wh in (flowed.active_import_wh, flowed.apparent_vah))
         row = demand_row(
-            "factory", start_ms=start_ms, end_ms=end_ms, source="register", coverage=1.0,
+            "factory", source="register", coverage=1.0,
             active_w=(p, p, p), apparent_va=(s, s, s),
         )  # fmt: skip
-        client.publish(up + "demand", demand_message(end_ms, [row]), qos=1)
+        client.publish(up + "demand", demand_message(start_ms, end_ms, [row]), qos=1)
         if (s > 250_000) != was_open:
             was_open = not was_open
             step = "opened" if was_open else "cleared"
             if step != asked.silent_about:
-                time = json.loads(demand_message(end_ms, [row]))["end"]
+                time = json.loads(demand_message(start_ms, end_ms, [row]))["end"]
                 client.publish(up + "finding", gateway.write(step=step, time=time), qos=1)
     stopped.wait(clock.real_s_until(clock.start_ms + 2 * DAY_MS))
     client.disconnect()

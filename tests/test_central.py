@@ -272,7 +272,7 @@ def test_every_flipped_bit_of_a_record_is_noticed(tmp_path: Path):
         ("finding", b"{}", "schema"),
         ("weather", b'{"sunny": true}', "no-schema"),
         ("", b"{}", "no-schema"),
-        ("demand", b'{"end": "2026-03-02T00:00:00Z", "points": "none"}', "schema"),
+        ("demand", b'{"start": "2026-03-01T23:45:00Z", "end": "2026-03-02T00:00:00Z", "points": "none"}', "schema"),
     ],
 )
 def test_nonsense_is_quarantined_with_its_reason_and_harms_nobody(
@@ -341,10 +341,10 @@ def test_a_birth_is_answered_with_where_to_go_on(desk: Desk, db: Path):
 def test_demand_is_kept_by_point_and_end_and_the_later_word_wins(desk: Desk, db: Path):
     def block(p_w: float) -> bytes:
         row = demand_row(
-            "factory", start_ms=T0, end_ms=T0 + 900_000, source="register", coverage=1.0,
+            "factory", source="register", coverage=1.0,
             active_w=(p_w - 1, p_w, p_w + 1), apparent_va=None,
         )  # fmt: skip
-        return demand_message(T0 + 900_000, [row])
+        return demand_message(T0, T0 + 900_000, [row])
 
     assert desk.say(block(100.0), block(220_000.0), topic="demand") == []
     with View(db) as view:

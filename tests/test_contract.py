@@ -465,8 +465,6 @@ def heartbeat(**more: Any) -> messages.Heartbeat:
 def row(point: str, active: float = 123_456.7) -> bytes:
     return demand_row(
         point,
-        start_ms=END_MS - 900_000,
-        end_ms=END_MS,
         source="register",
         coverage=0.99996,
         active_w=(active - 12.34, active, active + 12.34),
@@ -492,10 +490,10 @@ def test_states_fit_their_schemas():
 
 
 def test_a_block_is_one_message_and_its_bounds_are_never_narrowed():
-    message = checked("demand", demand_message(END_MS, [row("p-1"), row("p-2", 0.0)]))
+    message = checked("demand", demand_message(END_MS - 900_000, END_MS, [row("p-1"), row("p-2", 0.0)]))
     assert message["end"] == rfc3339(END_MS)
     first = message["points"][0]
-    assert first["minutes"] == 15
+    assert message["start"] == rfc3339(END_MS - 900_000)
     assert first["coverage"] == 0.9999, "a share that is not whole is not rounded to whole"
     assert first["p"] == [123_444, 123_457, 123_470]
     assert message["points"][1]["p"] == [-12.4, 0, 12.4], "tenths where a whole watt is coarse"
@@ -504,19 +502,17 @@ def test_a_block_is_one_message_and_its_bounds_are_never_narrowed():
 
 def test_a_block_without_readings_says_so_by_leaving_out():
     blind = demand_row(
-        "p-1", start_ms=0, end_ms=900_000, source="", coverage=0.0, active_w=None,
+        "p-1", source="", coverage=0.0, active_w=None,
         apparent_va=(1.0, 2.0, math.inf), quality=ClockQuality.METER,
     )  # fmt: skip
-    message = checked("demand", demand_message(900_000, [blind]))
-    assert message["points"] == [{"point": "p-1", "minutes": 15, "coverage": 0, "clockq": "meter"}]
+    message = checked("demand", demand_message(0, 900_000, [blind]))
+    assert message["points"] == [{"point": "p-1", "coverage": 0, "clockq": "meter"}]
 
 
 @given(st.floats(0, 1e9), st.floats(0, 1e6), st.floats(0, 1e6))
 def test_bounds_hold_what_they_held(value: float, below: float, above: float):
     low, high = max(0.0, value - below), value + above
-    body = demand_row(
-        "p", start_ms=0, end_ms=900_000, source="power", coverage=1.0, active_w=(low, value, high), apparent_va=None
-    )
+    body = demand_row("p", source="power", coverage=1.0, active_w=(low, value, high), apparent_va=None)
     sent_low, sent, sent_high = json.loads(body)["p"]
     assert sent_low <= low <= high <= sent_high
     assert sent_low <= sent <= sent_high
@@ -527,18 +523,18 @@ def test_bounds_hold_what_they_held(value: float, below: float, above: float):
 
 
 def test_eight_points_stay_under_ten_megabytes_a_month():
-    """Counted as the network counts: TLS 1.3 record 22 B, TCP/IPv4 header with its time stamps 52 B on every segment."""
+    """As the network counts: TLS 1.3 record 22 B, TCP/IPv4 header with time stamps 52 B on every segment."""
     topic = len("ea/v1/utility-name/gateway-name/up/heartbeat")
     segment, month_s = 22 + 52, 30 * 86_400
 
     def qos1(body: bytes) -> int:
         return len(body) + topic + 7 + segment + 4 + segment + 52  # PUBLISH, PUBACK, the TCP acknowledgement of that
 
-    block = demand_message(END_MS, [row(f"point-{n}", 123_456.7 * (n + 1)) for n in range(8)])
+    block = demand_message(END_MS - 900_000, END_MS, [row(f"point-{n}", 123_456.7 * (n + 1)) for n in range(8)])
     state = msgspec.json.encode(messages.PointState(state="accepted", load=0.8, findings=[]))
     beats = month_s / 300 * (len(msgspec.json.encode(heartbeat())) + topic + 5 + segment + 52)
     blocks = month_s / 900 * qos1(block)
-    pings = month_s / 240 * (2 + segment + 2 + segment + 52)
+    pings = month_s / 900 * 3 * (2 + segment + 2 + segment + 52)  # keepalive 240 s, counted from the block's PUBACK
     states = 8 * month_s / 900 * 0.1 * qos1(state)  # the load crosses a step of 10 % in every tenth block
     total = beats + blocks + pings + states
     assert 5e6 < total < 10e6, f"{beats=:.0f} {blocks=:.0f} {pings=:.0f} {states=:.0f}"

@@ -28,14 +28,14 @@ def play(output: Path, *more: str) -> tuple[int, str]:
 def test_a_day_that_goes_well(tmp_path: Path):
     code, said = play(tmp_path)
     assert code == 0, said
-    assert "intervals: 96 of 96, 10 over the contract; 3840 kWh" in said
+    assert "intervals: 96 of 96, 12 over the contract; 3840 kWh" in said
     assert "FINDING opened: cap-over-contract at factory, notice" in said
     assert "centre acknowledged cap-over-contract cleared: upto 2" in said
     assert "chain: verified" in said
     assert "0 attempts to write" in said
     assert "\x1b" not in said  # a pipe gets no colours
     bars = ElementTree.parse(tmp_path / "day.svg").findall(".//{http://www.w3.org/2000/svg}rect")
-    assert [bar.get("fill") for bar in bars].count("#c62828") == 10
+    assert [bar.get("fill") for bar in bars].count("#c62828") == 12
 
 
 @pytest.mark.parametrize(

@@ -485,9 +485,7 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path):
     open_store(tmp_path).close()
 
 
-def test_an_older_schema_is_brought_up_to_date_and_keeps_its_records(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_older_schema_is_brought_up_to_date_and_keeps_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = open_store(tmp_path)
     sealed = put(store, *"abc")
     store.close()

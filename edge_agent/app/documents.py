@@ -87,14 +87,13 @@ class Documents:
         oldest: int | UnsetType = UNSET
         if stats.oldest_unsent_ms is not None and now_ms is not None:
             oldest = max(0, (now_ms - stats.oldest_unsent_ms) // 1000)
-        problem = report.acks.last
+        problem = report.acks.kind
         return msgspec.json.encode(
             Heartbeat(
-                boot_id=self.identity.boot_id,
                 at=self._at(),
                 up_s=max(0, (self.clock.now_ms() - self.started_bt_ms) // 1000),
                 clock=self._clock(),
-                chain=ChainNow(epoch=self.store.epoch, last=stats.head_seq, upto=stats.kept_upto),
+                chain=ChainNow(last=stats.head_seq, upto=stats.kept_upto),
                 backlog=Backlog(depth=stats.depth, oldest_s=oldest, dead=stats.dead or UNSET),
                 disk=DiskNow(
                     free_mib=stats.disk_free_bytes // MIB,
@@ -169,7 +168,7 @@ class Documents:
             "uplink": {
                 "state": "connected" if report.connected else str(report.fault or "not connected yet"),
                 "connects": report.connects,
-                "ack_problem": report.acks.last or "",
+                "ack_problem": report.acks.kind,
             },
             "memory_mib": round(resident_bytes() / MIB, 1),
         }

@@ -153,8 +153,6 @@ class Keeping:
         demand = interval.register or interval.sampled
         body = demand_row(
             interval.point,
-            start_ms=interval.start_ms,
-            end_ms=interval.end_ms,
             source=demand.source.value if demand is not None else "",
             coverage=interval.coverage,
             active_w=demand.active if demand is not None else None,

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Site, Step, StepKind, Verdict, weakest
@@ -112,20 +113,40 @@ class Lifecycle:
                 self._keep(track)
             self._move(track, release, verdict, out)
 
-    def confirm(self, confirmed_ms: Mapping[PointId, Ms], now_ms: Ms, out: Lifetime) -> None:
-        """Open what the next reading has confirmed; let go what two polls did not confirm."""
+    def confirm(
+        self,
+        confirmed_ms: Mapping[PointId, Ms],
+        now_ms: Ms,
+        out: Lifetime,
+        contradicted_ms: Mapping[PointId, Ms] = MappingProxyType({}),
+    ) -> None:
+        """Open what the next reading has confirmed; let go what it contradicts, or what two polls did not confirm."""
         for track in list(self._confirming.values()):
+            if track.confirm_ms is None:
+                continue  # superseded by what this same call has opened
             release = self._releases[track.topic]
-            assert track.confirm_ms is not None
             patience = max(CONFIRM_WITHIN_MS, 2 * self._polls.get(track.point, 0) + 30_000)
-            if confirmed_ms.get(track.point, -1) >= track.confirm_ms:
+            contradicted = contradicted_ms.get(track.point, -1) >= track.confirm_ms
+            if not contradicted and confirmed_ms.get(track.point, -1) >= track.confirm_ms:
                 self._open(track, release, out)
-            elif now_ms - track.confirm_since_ms > patience:
+            elif contradicted or now_ms - track.confirm_since_ms > patience:
                 track.unconfirmed += 1
                 self._quiet(track)
             else:
                 continue
             out.changed[track.id] = track
+
+    def stepped(self, t_ms: Ms) -> dict[str, Track]:
+        """The clock was set back to `t_ms`: what was judged later than that on the old grid holds nobody up."""
+        moved = {id_: t for id_, t in self.tracks.items() if t.last_end_ms > t_ms}
+        for track in moved.values():
+            track.last_end_ms = t_ms
+            track.levels = [LevelCount() for _ in track.levels]
+            if track.phase is Phase.CONFIRMING:
+                self._quiet(track)
+            elif track.phase is Phase.FADING:
+                track.fade_from = None
+        return moved
 
     def clear_by_hand(self, finding: str, by: str, now_ms: Ms, out: Lifetime) -> bool:
         """A person closes a finding that only a person may close."""
@@ -161,17 +182,18 @@ class Lifecycle:
         if verdict.answer is Answer.BREACH and self._suppressed(track, release, verdict, out):
             return
         out.changed[track.id] = track
-        track.last_end_ms = verdict.end_ms
+        last_ms, track.last_end_ms = track.last_end_ms, verdict.end_ms
         day = self._day(track, verdict.end_ms)
-        self._turn_period(track, release, verdict, day, out)
+        self._turn_period(track, release, verdict, day, last_ms, out)
         track.parked_ms = (track.parked_ms or verdict.start_ms) if verdict.answer is Answer.UNKNOWN else None
         met = self._count(track, release, verdict, day)
         self._step(track, verdict)
         match track.phase:
             case Phase.QUIET if met >= 0:
                 self._confirm_or_open(track, release, verdict, met, out)
-            case Phase.CONFIRMING if met > track.confirm_level:
-                track.confirm_level = met
+            case Phase.CONFIRMING if verdict.answer is Answer.BREACH:
+                track.confirm_level = max(met, track.confirm_level)
+                track.waiting.append(_measured(verdict))
             case Phase.OPEN if verdict.answer is Answer.BREACH:
                 self._breach_while_open(track, release, verdict, met, day, out)
             case Phase.OPEN if track.finding is not None:
@@ -202,39 +224,34 @@ class Lifecycle:
 
     def _confirm_or_open(self, track: Track, release: Release, verdict: Verdict, met: int, out: Lifetime) -> None:
         track.confirm_level = met
-        track.confirm_ms = verdict.decided_ms
+        track.confirm_ms = verdict.end_ms  # the reading that closed the window lies at or after its end
         track.confirm_since_ms = max(verdict.decided_ms, verdict.end_ms)
-        self._prepare(track, release, verdict)
+        track.waiting = [_measured(verdict)]
         if verdict.confirmed:
             self._open(track, release, out)
         else:
             track.phase = Phase.CONFIRMING
             self._confirming[track.id] = track
 
-    def _prepare(self, track: Track, release: Release, verdict: Verdict) -> None:
-        """Keep what decided, so that the step says it even if it is told a poll later."""
+    def _open(self, track: Track, release: Release, out: Lifetime) -> None:
+        waiting, track.waiting = track.waiting, []
+        end_ms = int(waiting[0]["end_ms"])
         finding = track.finding
         if finding is None:
-            episode = self._episode(track, release, verdict.end_ms)
-            finding = FindingState(
+            episode = self._episode(track, release, end_ms)
+            finding = track.finding = FindingState(
                 id=self._id(track, episode), episode=episode, n=0, severity="", opened_ms=0, active=False,
                 release=release.name, counts=Counts(), measured={},
             )  # fmt: skip
-            track.finding = finding
-        finding.measured = _measured(verdict)
-        finding.worst = max(finding.worst, verdict.low)
-
-    def _open(self, track: Track, release: Release, out: Lifetime) -> None:
-        finding = track.finding
-        assert finding is not None
         self._confirming.pop(track.id, None)
-        end_ms = int(finding.measured["end_ms"])
         day = self._day(track, end_ms)
         track.phase, track.fade_from, track.confirm_ms = Phase.OPEN, None, None
         finding.active = True
         finding.counts.episodes += 1
-        block = bool(finding.measured["block"])
-        finding.counts.breach(_as_verdict(track, finding.measured), day)
+        for measured in waiting:
+            finding.counts.breach(_as_verdict(track, measured), self._day(track, int(measured["end_ms"])))
+        finding.measured = max(waiting, key=lambda m: float(m["low"]))
+        finding.worst = max(finding.worst, float(finding.measured["low"]))
         severity, facts = self._severity(track, release, track.confirm_level, finding)
         if finding.n == 0:
             finding.opened_ms, finding.severity = end_ms, severity
@@ -246,7 +263,6 @@ class Lifecycle:
             if rises or finding.told_day != day:
                 finding.told_day = day
                 self._tell(track, release, StepKind.UPDATED, "episode", end_ms, facts, out)
-        finding.measured["block"] = block
         self._supersede(track, release, end_ms, out)
 
     def _breach_while_open(
@@ -287,8 +303,10 @@ class Lifecycle:
             self._tell(track, release, StepKind.CLEARED, reason, at_ms, (), out)
         self._quiet(track, keep=repeats)
 
-    def _turn_period(self, track: Track, release: Release, verdict: Verdict, day: int, out: Lifetime) -> None:
-        """The end of a day or of a billing month, told by the first verdict after it."""
+    def _turn_period(
+        self, track: Track, release: Release, verdict: Verdict, day: int, last_ms: Ms, out: Lifetime
+    ) -> None:
+        """The end of a day or of a billing month, told by the first verdict after it; `last_ms`: the one before."""
         finding = track.finding
         if finding is None or track.phase is Phase.CONFIRMING:
             return
@@ -301,7 +319,7 @@ class Lifecycle:
             if release.episode == "day":
                 return  # an episode that runs over midnight stays one finding
             finding.active = False
-            self._tell(track, release, StepKind.CLEARED, "period", verdict.start_ms, (), out)
+            self._tell(track, release, StepKind.CLEARED, "period", last_ms, (), out)
         self._quiet(track)
 
     def _supersede(self, track: Track, release: Release, at_ms: Ms, out: Lifetime) -> None:
@@ -316,6 +334,7 @@ class Lifecycle:
                     out.changed[other.id] = other
                 elif other.phase is Phase.CONFIRMING:
                     self._quiet(other)
+                    out.changed[other.id] = other
 
     def _blinded(self, track: Track, verdict: Verdict) -> Verdict:
         """An open finding that makes this one unable to say, or that says more than this one."""
@@ -387,6 +406,7 @@ class Lifecycle:
 
     def _quiet(self, track: Track, *, keep: bool = False) -> None:
         track.phase, track.fade_from, track.confirm_ms, track.confirm_level = Phase.QUIET, None, None, -1
+        track.waiting = []
         self._confirming.pop(track.id, None)
         if track.finding is not None and not keep and (track.finding.n == 0 or not track.finding.active):
             told_before = track.finding.n > 0 and self._releases[track.topic].episode in {"month", "day"}

@@ -6,7 +6,7 @@ from math import inf, isnan
 from typing import Any
 
 from edge_agent.audit.topic import Answer, Release, Site, Verdict, grade
-from edge_agent.load.views import Band, Demand, Interval
+from edge_agent.load.views import Band, Interval
 
 TOO_COARSE = 0.02
 """A register step worth more than this share of the capacity is too coarse to tell a slight overload. [C]"""
@@ -29,7 +29,7 @@ def judge_interval(interval: Interval, site: Site, release: Release, *, unit: st
     limit = capacity.running if unit == "VA" else capacity.contracted
     if limit <= 0:
         return _unknown(interval, "capacity_suspended")
-    bounds = [b for d in interval.demands if (b := _bounds(d, unit)) is not None]
+    bounds = _all_bounds(interval, unit)
     if not bounds:
         return _unknown(interval, "no_reading")
     low, high = min(b[0] for b in bounds) / limit, max(b[1] for b in bounds) / limit
@@ -51,6 +51,7 @@ def judge_interval(interval: Interval, site: Site, release: Release, *, unit: st
         decided_ms=interval.decided_ms,
         confirmed=all(d.source == "recorded" for d in interval.demands),
         block=interval.block,
+        periods=interval.count,
         reason=reason,
         measured=_measured(interval, limit, unit),
         facts=(capacity.fact, *site.k_facts(point, end_ms)),
@@ -63,19 +64,21 @@ def _unknown(interval: Interval, reason: str) -> Verdict:
     )
 
 
-def _bounds(demand: Demand, unit: str) -> tuple[float, float] | None:
-    """Whole VA or W; with P alone S is at least P, and nothing above is known."""
-    band = demand.active if unit == "W" else demand.apparent
-    if band is not None:
-        return round(band.low), (inf if band.high == inf else round(band.high))
-    if unit == "VA" and demand.active is not None:
-        return round(demand.active.low), inf
-    return None
+def _all_bounds(interval: Interval, unit: str) -> list[tuple[float, float]]:
+    """One pair for every source that gives the quantity; with P alone S is at least P, and nothing above is known."""
+    bands = [b for d in interval.demands if (b := d.active if unit == "W" else d.apparent) is not None]
+    if bands:
+        return [_whole(b.low, b.high) for b in bands]
+    return [_whole(d.active.low, inf) for d in interval.demands if unit == "VA" and d.active is not None]
+
+
+def _whole(low: float, high: float) -> tuple[float, float]:
+    """Whole VA or W."""
+    return round(low), (inf if high == inf else round(high))
 
 
 def _measured(interval: Interval, limit: float, unit: str) -> dict[str, Any]:
-    demand = interval.register or interval.sampled
-    assert demand is not None
+    demand = next((d for d in interval.demands if d.apparent is not None), interval.demands[0])
     out: dict[str, Any] = {
         "source": demand.source.value,
         "coverage": round(interval.coverage, 4),

@@ -98,6 +98,7 @@ class Verdict:
     decided_ms: Ms = 0  # the reading that must be confirmed
     confirmed: bool = False  # recorded data, or confirmed by the topic itself
     block: bool = True  # counts as an interval of its own
+    periods: int = 1  # above 1: true of at least one of so many intervals, hence no hold
     key: str = ""  # phase, register, device: what in the point
     reason: str = ""  # code of why it is UNKNOWN or BETWEEN
     measured: Mapping[str, Any] = field(default_factory=dict)

@@ -28,6 +28,9 @@ class LevelCount:
 
     def exceeded(self, verdict: Verdict, opening: Opening, day: int) -> bool:
         """Count a verdict above this level; whether the level's opening is met."""
+        if opening.hold_s is not None and verdict.periods > 1:
+            self.interrupted()
+            return False
         if opening.hold_s is not None:
             if self.hold_from is None or self.hold_to is None or verdict.start_ms > self.hold_to:
                 self.hold_from = verdict.start_ms
@@ -118,6 +121,7 @@ class Track:
     confirm_ms: Ms | None = None  # the reading that the next one must agree with
     confirm_since_ms: Ms = 0
     confirm_level: int = -1
+    waiting: list[dict[str, Any]] = field(default_factory=list)  # what was measured and is not confirmed yet
     unconfirmed: int = 0
     finding: FindingState | None = None
 
@@ -137,9 +141,13 @@ class Track:
         track = cls(**{**data, "phase": Phase(data["phase"]), "levels": levels})
         if finding is not None:
             track.finding = FindingState(**{**finding, "counts": Counts(**finding["counts"])})
-            facts = finding["measured"].get("facts", ())
-            track.finding.measured = {**finding["measured"], "facts": [_fact(f) for f in facts]}
+            track.finding.measured = _revived(finding["measured"])
+        track.waiting = [_revived(measured) for measured in track.waiting]
         return track
+
+
+def _revived(measured: dict[str, Any]) -> dict[str, Any]:
+    return {**measured, "facts": [_fact(f) for f in measured.get("facts", ())]}
 
 
 def _fact(plain: dict[str, Any]) -> Fact:

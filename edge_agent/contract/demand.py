@@ -21,6 +21,7 @@ Bounds = tuple[float, float, float]
 
 
 class _Block(Struct):
+    start: str
     end: str
     points: list[msgspec.Raw]
 
@@ -31,19 +32,16 @@ _encoder = msgspec.json.Encoder()
 def demand_row(
     point: PointId,
     *,
-    start_ms: Ms,
-    end_ms: Ms,
     source: str,
     coverage: float,
     active_w: Bounds | None,
     apparent_va: Bounds | None,
     quality: ClockQuality = ClockQuality.SYNCED,
 ) -> bytes:
-    """One point's row of the block (start, end], UTC ms. Bounds are widened as they are rounded, never narrowed."""
+    """One point's row of a block. Bounds are widened as they are rounded, never narrowed."""
     return _encoder.encode(
         DemandRow(
             point=point,
-            minutes=_short((end_ms - start_ms) / 60_000),
             source=cast(Any, source) if source else UNSET,
             coverage=_short(min(max(math.floor(coverage * 10_000) / 10_000, 0.0), 1.0)),
             clockq=UNSET if quality is ClockQuality.SYNCED else cast(Any, str(quality)),
@@ -53,9 +51,9 @@ def demand_row(
     )
 
 
-def demand_message(end_ms: Ms, rows: Iterable[bytes]) -> bytes:
-    """The message of the block that ends at `end_ms` (UTC ms), of rows as `demand_row` made them."""
-    return _encoder.encode(_Block(rfc3339(end_ms), [msgspec.Raw(row) for row in rows]))
+def demand_message(start_ms: Ms, end_ms: Ms, rows: Iterable[bytes]) -> bytes:
+    """The message of the block (start, end], UTC ms, of rows as `demand_row` made them."""
+    return _encoder.encode(_Block(rfc3339(start_ms), rfc3339(end_ms), [msgspec.Raw(row) for row in rows]))
 
 
 def _rounded(bounds: Bounds | None) -> Bounds | UnsetType:

@@ -328,7 +328,6 @@ class DemandRow(Closed, frozen=True, kw_only=True):
     """One point's mean power over one closed block. What readings cannot vouch for is absent."""
 
     point: Id
-    minutes: Annotated[float, Meta(gt=0), described("length of the block", "min")]
     source: Annotated[
         Literal["register", "power", "profile", "recorded"] | UnsetType,
         described("difference of energy registers; mean of sampled power; the meter's profile; a file"),
@@ -344,8 +343,9 @@ class DemandRow(Closed, frozen=True, kw_only=True):
 
 
 class DemandBlock(Closed, frozen=True, kw_only=True):
-    """Closed intervals of all points that end together; on `up/demand`. Idempotent by (point, end)."""
+    """One closed block, (start, end], of all points that have it; on `up/demand`. Idempotent by (point, end)."""
 
+    start: Annotated[Time, described("start of the block, UTC")]
     end: Annotated[Time, described("end of the block, UTC")]
     points: Annotated[list[DemandRow], Meta(min_length=1)]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.load.columns import NEVER, EnergyColumns, Ints, PowerColumns
+from edge_agent.load.columns import NEVER, Bools, EnergyColumns, Ints, PowerColumns
 from edge_agent.load.points import ENERGIES, POWERS, LoadPoint
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
@@ -47,12 +47,28 @@ class Closing:
             self._first_t[i] = t_ms
         if self._done[i] == NEVER:
             point = self._points[i]
-            self._done[i] = (t_ms - point.grid_offset_ms) // point.slide_ms
+            # A reading right on a boundary passes it: the register is exact there.
+            self._done[i] = -((point.grid_offset_ms - t_ms) // point.slide_ms) - 1
 
     def broke(self, i: int, t_ms: Ms, reason: str) -> None:
         """Windows that reach across `t_ms` are not judged."""
         self._broke[i] = (t_ms, reason)
         self._exact.pop(i, None)
+
+    def restart(self, i: int) -> None:
+        """No row of point `i` continues: each is waited for again as at the first time."""
+        self._first_t[i] = NEVER
+
+    def set_back(self, i: int, t_ms: Ms) -> None:
+        """The clock was set to `t_ms`; set back, boundaries come again that were passed on the old grid."""
+        point = self._points[i]
+        if self._done[i] != NEVER:
+            self._done[i] = min(int(self._done[i]), (t_ms - point.grid_offset_ms) // point.slide_ms)
+
+    def answering(self) -> Bools:
+        """Per point and row, energies first: it has begun and has not fallen behind the point's newest."""
+        last = self._last()
+        return np.asarray((last != NEVER) & ~self._late(last), np.bool_)
 
     def run(self, *, gap: bool = False) -> list[Interval]:
         """All intervals that the boundaries known so far close; `gap`: those ahead of a long gap."""
@@ -86,21 +102,25 @@ class Closing:
 
     def _frontier(self) -> Ints:
         """Per point: the last boundary that all its live rows have passed. A row that stopped holds nobody up."""
-        shapes = ((self._energy, self._expected_e), (self._power, self._expected_p))
-        last = np.hstack([c.last_t.reshape(len(self._points), -1) for c, _ in shapes])
-        edge = np.hstack([c.edge.reshape(len(self._points), -1) for c, _ in shapes])
-        expected = np.hstack([e for _, e in shapes])
-        newest = last.max(axis=1, initial=NEVER)
+        last = self._last()
+        edge = np.hstack([c.edge.reshape(len(self._points), -1) for c in (self._energy, self._power)])
+        expected = np.hstack([self._expected_e, self._expected_p])
         started = last != NEVER
-        patient = newest - self._first_t <= self._grace
-        late = newest[:, None] - last > self._grace[:, None]
-        live = (started & ~late) | (expected & ~started & patient[:, None])
+        patient = last.max(axis=1, initial=NEVER) - self._first_t <= self._grace
+        live = (started & ~self._late(last)) | (expected & ~started & patient[:, None])
         top = np.iinfo(np.int64).max
         reach = np.where(live, np.where(started, edge, NEVER), top).min(axis=1, initial=top)
         return np.where(reach == top, NEVER, reach)
 
+    def _last(self) -> Ints:
+        return np.hstack([c.last_t.reshape(len(self._points), -1) for c in (self._energy, self._power)])
+
+    def _late(self, last: Ints) -> Bools:
+        newest = last.max(axis=1, initial=NEVER)
+        return np.asarray(newest[:, None] - last > self._grace[:, None], np.bool_)
+
     def _windows(self, due: Ints, g: Ints) -> list[Interval]:
-        e_known, e_lo, e_hi, e_step, e_cov = self._energy_windows(due, g)
+        e_known, e_lo, e_mid, e_hi, e_step, e_cov = self._energy_windows(due, g)
         p_known, p_lo, p_hi, p_val, p_cov = self._power_windows(due, g)
         out: list[Interval] = []
         for j, i in enumerate(due.tolist()):
@@ -109,7 +129,7 @@ class Closing:
             block = int(g[j]) % int(self._n[i]) == 0
             register = None
             if e_known[j, 0]:
-                register = _register_demand(e_known[j], e_lo[j], e_hi[j], e_step[j], e_cov[j])
+                register = _register_demand(e_known[j], e_lo[j], e_mid[j], e_hi[j], e_step[j], e_cov[j])
             sampled = None
             if p_known[j, 0] or p_known[j, 2]:
                 sampled = self._sampled_demand(i, p_known[j], p_lo[j], p_hi[j], p_val[j], p_cov[j])
@@ -132,9 +152,10 @@ class Closing:
         shape = (len(due), width)
         low = np.maximum(b["lo"] - a["hi"] - step, 0.0) * per
         high = (b["hi"] - a["lo"] + step) * per
+        middle = (b["lo"] + b["hi"] - a["lo"] - a["hi"]) / 2 * per
         cover = (b["vouched"] - a["vouched"]) / np.repeat(self._period[due], width)
         known = known_a & known_b
-        return tuple(x.reshape(shape) for x in (known, low, high, step * per, cover))
+        return tuple(x.reshape(shape) for x in (known, low, middle, high, step * per, cover))
 
     def _power_windows(self, due: Ints, g: Ints) -> tuple[Any, ...]:
         width = len(POWERS)
@@ -194,7 +215,7 @@ class Closing:
         if not valid[0]:
             return []
         low, high = np.maximum(energy - step, 0.0) * per / count, (energy + step) * per
-        demand = _register_demand(valid, low, high, step * per / count, np.zeros(width), mean=energy * per / count)
+        demand = _register_demand(valid, low, energy * per / count, high, step * per / count, np.zeros(width))
         changes = self._points[i].changes_ms
         k = bisect_right(changes, start)
         spans = "archive_change" if k < len(changes) and changes[k] < end else ""
@@ -217,9 +238,8 @@ class Closing:
         self._broke = {place[i]: (t, reason) for i, t, reason in state["broke"] if i in place}
 
 
-def _register_demand(known: Any, low: Any, high: Any, step: Any, cover: Any, *, mean: Any = None) -> Demand:
+def _register_demand(known: Any, low: Any, middle: Any, high: Any, step: Any, cover: Any) -> Demand:
     """Columns: active import, active export, reactive import, reactive export; W and var."""
-    middle = (low + high) / 2 if mean is None else mean
     active = Band(float(low[0]), float(middle[0]), float(high[0]))
     resolution, coverage = float(step[0]), float(cover[0])
     if not known[2]:
@@ -235,8 +255,8 @@ def _register_demand(known: Any, low: Any, high: Any, step: Any, cover: Any, *, 
         )
     apparent = _combined(active, reactive)
     assert apparent is not None
-    if mean is None and isfinite(apparent.high):
-        resolution = (apparent.high - apparent.low) / 2 if coverage > 0.999 else resolution
+    if coverage > 0.999 and isfinite(apparent.high):
+        resolution = (apparent.high - apparent.low) / 2
     return Demand(Source.REGISTER, active, reactive, apparent, coverage, resolution)
 
 

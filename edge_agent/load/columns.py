@@ -67,6 +67,7 @@ class Columns:
         self.now: dict[str, Floats] = {name: np.zeros(rows) for name in self.FIELDS}
         self.ring: dict[str, Floats] = {name: np.zeros((rows, size)) for name in self.FIELDS}
         self.written: list[tuple[int, int]] = []
+        self.dropped: set[int] = set()
 
     def boundary(self, rows: Ints, t: Ints) -> Ints:
         """Number of the last boundary at or before `t`."""
@@ -111,6 +112,7 @@ class Columns:
     def drop(self, row: int) -> None:
         """Forget the boundaries of one row: windows that would reach across are not judged."""
         self.slot_g[row, :] = NEVER
+        self.dropped.add(row)
 
     # -- what survives a restart --------------------------------------------------------------------------------
 
@@ -123,6 +125,12 @@ class Columns:
             self.now[name][row] = value
         if self.last_t[row] != NEVER:
             self.last_g[row] = self.edge[row] = (self.last_t[row] - self.offset[row]) // self.slide[row]
+
+    def take_dropped(self) -> list[int]:
+        """Rows that forgot their boundaries since the last call; what `take_written` gives was written after that."""
+        out = sorted(self.dropped)
+        self.dropped.clear()
+        return out
 
     def take_written(self) -> list[list[Any]]:
         """Boundaries written since the last call: [row, g, columns...]."""

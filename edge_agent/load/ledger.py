@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class LoadLedger:
         self._serial: dict[DeviceId, str] = {}
         self._serial_at: dict[DeviceId, Ms] = {}
         self._next_change = NEVER
+        self._contradicted: dict[PointId, Ms] = {}
         self._out: list[Interval] = []
         self._crossed = False
 
@@ -65,10 +67,13 @@ class LoadLedger:
         energies: dict[int, tuple[Ms, Reading]] = {}
         powers: dict[int, tuple[Ms, float]] = {}
         for reading, t_ms in readings:
+            if not isfinite(reading.value):
+                continue  # a driver makes this a gap; here it would be a level that nothing agrees with
             key = (reading.device, reading.quantity)
             rows, power_rows = self._rows.get(key, ()), self._power_rows.get(key, ())
             if any(r in energies for r in rows) or any(r in powers for r in power_rows):
                 self._feed_batch(energies, powers)  # a second reading of one row is a batch of its own
+                self._settle()  # before later boundaries take the place of these
                 energies, powers = {}, {}
             for row in rows:
                 energies[row] = (t_ms, reading)
@@ -100,7 +105,9 @@ class LoadLedger:
         settled = [e for e in self._pending if e.device == device and e.after_ms <= t_ms]
         for event in settled:
             self._pending.remove(event)
-            self._events.append(_with(event, kind="replacement" if changed else event.kind, serial_known=True))
+            # Without a serial from before, nobody can say whether this is still the same meter.
+            told = _with(event, kind="replacement" if changed else event.kind, serial_known=known is not None)
+            self._events.append(told)
         if changed:
             for i in self._by_device.get(device, ()):
                 if not any(e.point == self.points[i].id for e in settled):
@@ -111,14 +118,14 @@ class LoadLedger:
         """The wall clock was set: nothing before continues on the new grid, which goes on at `t_ms`."""
         for i in range(len(self.points)):
             self._break(i, t_ms, "clock_step")
+            self.closing.set_back(i, t_ms)
+        self._contradicted.clear()  # instants of the old grid
 
     # -- answers out --------------------------------------------------------------------------------------------
 
     def close(self) -> list[Interval]:
         """Intervals closed by the readings so far, each once, in order per point."""
-        if self._crossed:
-            self._crossed = False
-            self._out.extend(self.closing.run())
+        self._settle()
         out, self._out = self._out, []
         return out
 
@@ -136,16 +143,15 @@ class LoadLedger:
         return frozenset(devices | {e.device for e in self._pending})
 
     def confirmed_ms(self) -> dict[PointId, Ms]:
-        """Per point: up to here every register reading was followed by one that agrees with it."""
-        out: dict[PointId, Ms] = {}
-        for columns, per in ((self.energy, len(ENERGIES)), (self.power, len(POWERS))):
-            previous = columns.prev_t.reshape(-1, per)
-            live = columns.last_t.reshape(-1, per) != NEVER
-            for i in np.flatnonzero(live.any(axis=1)):
-                at = int(np.where(live[i], previous[i], np.iinfo(np.int64).max).min())
-                point = self.points[i].id
-                out[point] = min(at, out.get(point, at))
-        return out
+        """Per point: up to here every reading was followed by one that agrees with it. A row that stopped is left out."""
+        answering = self.closing.answering()
+        previous = np.hstack([c.prev_t.reshape(len(self.points), -1) for c in (self.energy, self.power)])
+        at = np.where(answering, previous, np.iinfo(np.int64).max).min(axis=1)
+        return {self.points[i].id: int(at[i]) for i in np.flatnonzero(answering.any(axis=1))}
+
+    def contradicted_ms(self) -> dict[PointId, Ms]:
+        """Per point: time of the last reading that those after it did not continue. It confirms nothing, ever."""
+        return dict(self._contradicted)
 
     def energy_wh(self, point: PointId, quantity: Quantity) -> float:
         """Energy booked since the row's first reading, primary side; register exchanges book none."""
@@ -159,6 +165,11 @@ class LoadLedger:
         return float(self.energy.value_step[row] * self.energy.k[row] * 3.6e6 / self.points[i].period_ms)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        if self._crossed:
+            self._crossed = False
+            self._out.extend(self.closing.run())
 
     def _feed_batch(
         self,
@@ -254,6 +265,7 @@ class LoadLedger:
         i = row // len(ENERGIES)
         (self._pending if self.points[i].has_serial else self._events).append(event)
         del self._suspects[row]
+        self._contradict(i, int(self.energy.last_t[row]))
         self.energy.drop(row)
         self.closing.broke(i, suspect.t_ms, "register_break")
         self._begin(row, suspect.t_ms, suspect.value, suspect.step, suspect.frame)
@@ -346,6 +358,7 @@ class LoadLedger:
             self.energy.drop(row)
             if last != NEVER and last < change:  # the reading at the change itself belongs to both sides
                 self.energy.last_t[row] = NEVER
+                self._contradict(i, last)
         for row in range(i * len(POWERS), (i + 1) * len(POWERS)):
             self.power.drop(row)
             self.power.last_t[row] = NEVER
@@ -358,7 +371,13 @@ class LoadLedger:
                 columns.last_t[row] = NEVER
         for row in range(i * len(ENERGIES), (i + 1) * len(ENERGIES)):
             self._suspects.pop(row, None)
+        self._contradict(i, t_ms)
+        self.closing.restart(i)
         self.closing.broke(i, t_ms, reason)
+
+    def _contradict(self, i: int, t_ms: Ms) -> None:
+        point = self.points[i].id
+        self._contradicted[point] = max(t_ms, self._contradicted.get(point, t_ms))
 
     # -- what survives a restart --------------------------------------------------------------------------------
 
@@ -367,6 +386,8 @@ class LoadLedger:
         per_e, per_p = len(ENERGIES), len(POWERS)
         return {
             "points": [p.id for p in self.points],
+            "made": [_made(p) for p in self.points],
+            "dropped": [self.energy.take_dropped(), self.power.take_dropped()],
             "anchors": [
                 [self.energy.anchor(r) for r in range(i * per_e, (i + 1) * per_e)]
                 + [self.power.anchor(r) for r in range(i * per_p, (i + 1) * per_p)]
@@ -384,18 +405,28 @@ class LoadLedger:
         }
 
     def restore(self, deltas: Sequence[Mapping[str, Any]]) -> None:
-        """Take up where the last commit left off; points that are no longer configured are passed over."""
+        """Take up where the last commit left off.
+
+        Points that are no longer configured are passed over; one with another meter or another grid begins anew.
+        """
         per_e, per_p = len(ENERGIES), len(POWERS)
         for delta in deltas:
-            place = {old: self._index[p] for old, p in enumerate(delta["points"]) if p in self._index}
-            for columns, per, name in ((self.energy, per_e, "energy"), (self.power, per_p, "power")):
+            place = self._place(delta)
+            dropped_e, dropped_p = delta["dropped"]
+            for columns, per, name, dropped in (
+                (self.energy, per_e, "energy", dropped_e),
+                (self.power, per_p, "power", dropped_p),
+            ):
+                for row in dropped:
+                    if row // per in place:
+                        columns.drop(place[row // per] * per + row % per)
                 for row, g, *values in delta[name]:
                     if row // per in place:
                         columns.set_written(place[row // per] * per + row % per, g, values)
         if not deltas:
             return
         last = deltas[-1]
-        place = {old: self._index[p] for old, p in enumerate(last["points"]) if p in self._index}
+        place = self._place(last)
         for old, new in place.items():
             for j, anchor in enumerate(last["anchors"][old]):
                 if j < per_e:
@@ -414,6 +445,21 @@ class LoadLedger:
             for p, d, q, kind, before, after, t0, t1, ok in last["pending"]
             if p in self._index
         ]
+        for columns in (self.energy, self.power):
+            columns.take_dropped()
+
+    def _place(self, delta: Mapping[str, Any]) -> dict[int, int]:
+        """From a point's number in a delta to its number now, where it is still the same meter on the same grid."""
+        return {
+            old: self._index[point]
+            for old, (point, made) in enumerate(zip(delta["points"], delta["made"], strict=True))
+            if point in self._index and list(made) == _made(self.points[self._index[point]])
+        }
+
+
+def _made(point: LoadPoint) -> list[Any]:
+    """What boundaries and readings of a point rest on: those of another meter or grid mean something else."""
+    return [point.device, point.period_ms, point.slide_ms, point.grid_offset_ms]
 
 
 def _with(event: RegisterEvent, *, kind: str, serial_known: bool) -> RegisterEvent:

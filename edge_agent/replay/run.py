@@ -37,6 +37,7 @@ class PointReport:
     unknown: Counter[str] = field(default_factory=Counter)
     findings: dict[str, list[Step]] = field(default_factory=dict)
     day_peaks: dict[str, float] = field(default_factory=dict)
+    limit_va: float | None = None
     _run: int = 0
     _last_over_end: Ms = 0
 
@@ -54,6 +55,7 @@ class PointReport:
             self.day_peaks[day] = max(self.day_peaks.get(day, 0.0), demand.apparent.value)
 
     def judge(self, verdict: Verdict, day: str) -> None:
+        self.limit_va = verdict.measured.get("limit_va", self.limit_va)
         if verdict.answer is Answer.UNKNOWN:
             self.unknown[verdict.reason] += 1
         if verdict.low <= 1.0:

@@ -20,6 +20,7 @@ from edge_agent.evidence import next_hash
 from edge_agent.model import Letter, Ms, Sealed
 from edge_agent.store.errors import StoreDamaged, means_damage, primary_code
 from edge_agent.store.files import connect
+from edge_agent.store.ids import Ids
 from edge_agent.store.rows import SUM_LIMIT, Meta, meta_of, record_check, row_check
 from edge_agent.store.schema import PRAGMAS, append, check_pages, migrate, write_meta
 from edge_agent.store.shapes import AckOutcome
@@ -40,6 +41,8 @@ class FindingsDb:
         self._now_ms = now_ms
         self.meta = self._draft = self._read_meta()
         self.dead_seqs = self._read_dead()
+        self._ids = Ids()
+        self._new_ids: dict[str, int] = {}  # of the open transaction
 
     @classmethod
     def open(cls, path: Path, *, seal: Seal, now_ms: Callable[[], Ms], busy_s: float) -> FindingsDb:
@@ -48,7 +51,9 @@ class FindingsDb:
         Raises StoreDamaged, StoreNewer, StoreUnwritable, or sqlite3.Error for whatever is no damage (locked, full).
         """
         if path.stat().st_size == 0:
-            raise StoreDamaged(path=str(path), reason="the file is empty")  # a new one is in place only once it is whole
+            raise StoreDamaged(
+                path=str(path), reason="the file is empty"
+            )  # a new one is in place only once it is whole
         connection: sqlite3.Connection | None = None
         try:
             connection = connect(path, busy_s=busy_s, pragmas=PRAGMAS)
@@ -79,7 +84,7 @@ class FindingsDb:
             execute("BEGIN IMMEDIATE")
             self._draft = self.meta
             for write in writes:
-                before = self._draft
+                before, ids_before = self._draft, len(self._new_ids)
                 execute("SAVEPOINT write")
                 try:
                     results.append(write(self))
@@ -88,6 +93,8 @@ class FindingsDb:
                         raise
                     execute("ROLLBACK TO write")
                     self._draft = before
+                    while len(self._new_ids) > ids_before:
+                        self._new_ids.popitem()
                     results.append(error)
                 execute("RELEASE write")
             if self._draft != self.meta:
@@ -96,9 +103,15 @@ class FindingsDb:
         except BaseException:
             self.dead_seqs = dead_before
             self._draft = self.meta
+            self._new_ids.clear()
             if self.connection.in_transaction:
                 execute("ROLLBACK")
             raise
+        for id, seq in self._new_ids.items():
+            self._ids.add(id, seq)
+        self._new_ids.clear()
+        if self._draft.base_seq > self.meta.base_seq:
+            self._ids.forget(self._draft.base_seq)
         self.meta = self._draft
         return results
 
@@ -254,10 +267,9 @@ class FindingsDb:
         return int(pages - free) * 4096
 
     def check(self) -> None:
-        """Prove every row against the chain, the checks and the sums; raise StoreDamaged otherwise."""
+        """Prove every row against the chain, the checks and the sums, and learn the ids; raise StoreDamaged otherwise."""
         meta = self.meta
-        for _ in self.walk(meta.base_seq):
-            pass
+        self._ids = Ids((id, seq) for seq, id, *_ in self.walk(meta.base_seq))
         for table, count, total, columns in (
             ("tracks", meta.tracks, meta.tracks_sum, "key, blob"),
             ("ledger", meta.ledger, meta.ledger_sum, "key, blob"),
@@ -277,10 +289,10 @@ class FindingsDb:
 
     def _store_letter(self, letter: Letter) -> Sealed | None:
         query = self.connection.execute
-        known = query("SELECT seq, kind, body, hash FROM chain WHERE id = ?", (letter.id,)).fetchone()
-        if known is not None:
-            seq, kind, body, hash = known
-            return Sealed(seq, kind, body, hash.hex())
+        for seq in (*self._ids.find(letter.id), self._new_ids.get(letter.id, 0)):
+            for id, kind, body, hash in query("SELECT id, kind, body, hash FROM chain WHERE seq = ?", (seq,)):
+                if id == letter.id:
+                    return Sealed(seq, kind, body, hash.hex())
         if query("SELECT 1 FROM earlier WHERE id = ?", (letter.id,)).fetchone() is not None:
             return None
         meta = self._draft
@@ -289,6 +301,7 @@ class FindingsDb:
         at_ms = self._now_ms()
         head = append(self.connection, meta.head, seq, letter.id, letter.kind, at_ms, body)
         self._draft = replace(meta, head_seq=seq, head=head)
+        self._new_ids[letter.id] = seq
         return Sealed(seq, letter.kind, body, head.hex())
 
     def _store_track(self, key: str, blob: bytes | None) -> None:

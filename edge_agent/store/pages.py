@@ -36,6 +36,7 @@ class Pages:
         self._file = _map(path)
         self._log = _map(path.with_name(path.name + "-wal"))
         committed, rest = _frames(self._log)
+        self.committed_frames = len(committed)
         file = [Image(n + 1, n * PAGE, False) for n in range(len(self._file) // PAGE)]
         self.images = [*reversed(committed), *file, *reversed(rest)]
         self._newest: dict[int, Image] = {}

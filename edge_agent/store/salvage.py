@@ -24,6 +24,7 @@ import msgspec
 
 from edge_agent.evidence import next_hash
 from edge_agent.store.files import aside_path, put_aside, remove_database, sync_directory
+from edge_agent.store.ids import digest
 from edge_agent.store.pages import Column, Image, Pages
 from edge_agent.store.rows import SUM_LIMIT, Meta, meta_of, record_check, row_check
 from edge_agent.store.schema import append, create, write_meta
@@ -134,7 +135,11 @@ def _carry(path: Path, pages: Pages, connection: sqlite3.Connection, reseal: Res
     connection.execute("BEGIN IMMEDIATE")
     for epoch, record in _earlier(pages, found.earlier):
         _keep_earlier(connection, epoch, record)
+    ids: set[int] = set()
     for record in _proved(pages, found, old):
+        if (mark := digest(record.id)) in ids:
+            continue  # a page of a commit that never came to be: its number was given again
+        ids.add(mark)
         if record.seq > expected:
             missing.append((expected, record.seq - 1))
         expected = record.seq + 1
@@ -226,10 +231,7 @@ def _resend(connection: sqlite3.Connection, meta: Meta, epoch: str, record: Reco
             (*columns, row_check("dead", *columns)),
         )
         return meta
-    try:
-        head = append(connection, meta.head, seq, record.id, record.kind, record.at_ms, body)
-    except sqlite3.IntegrityError:
-        return meta  # the id is there under an earlier number
+    head = append(connection, meta.head, seq, record.id, record.kind, record.at_ms, body)
     return replace(meta, head_seq=seq, head=head)
 
 

@@ -31,7 +31,7 @@ TABLES = (
         " chk INTEGER NOT NULL)"
     ),
     (
-        "CREATE TABLE chain (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,"
+        "CREATE TABLE chain (seq INTEGER PRIMARY KEY, id TEXT NOT NULL, kind TEXT NOT NULL,"
         " at_ms INTEGER NOT NULL, body BLOB NOT NULL, hash BLOB NOT NULL, chk INTEGER NOT NULL)"
     ),
     (

@@ -22,11 +22,14 @@ from edge_agent.store.schema import check_schema, write_schema
 from edge_agent.store.shapes import DAY_MS, BoundaryRow, IntervalRow, Shed
 
 PRAGMAS = (
-    "page_size = 4096; auto_vacuum = INCREMENTAL; synchronous = NORMAL; wal_autocheckpoint = 250; cache_size = -512;"
+    "page_size = 4096; synchronous = NORMAL; wal_autocheckpoint = 250; cache_size = -512;"
     "temp_store = MEMORY; mmap_size = 0; cell_size_check = ON; trusted_schema = OFF; secure_delete = OFF;"
     "journal_size_limit = 1048576"
 )
-"""INCREMENTAL so that a shed day gives its space back to the disk; no overwriting of what is dropped."""
+"""secure_delete OFF: what is dropped need not be overwritten first."""
+
+NEW = "auto_vacuum = INCREMENTAL;"
+"""Set once, when the file is made: a shed day can give its space back to the disk."""
 
 SCHEMA = 1
 DAYS_CHECKED = 2
@@ -54,7 +57,8 @@ class TelemetryDb:
         """Open or make. Raises StoreDamaged, StoreNewer, or sqlite3.Error for whatever is no damage."""
         connection: sqlite3.Connection | None = None
         try:
-            connection = connect(path, busy_s=busy_s, pragmas=PRAGMAS)
+            made_now = not path.exists() or path.stat().st_size == 0
+            connection = connect(path, busy_s=busy_s, pragmas=NEW + PRAGMAS if made_now else PRAGMAS)
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
                 connection.execute("BEGIN IMMEDIATE")
                 write_schema(connection, SCHEMA)

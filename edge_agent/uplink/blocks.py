@@ -24,14 +24,17 @@ class Row(Protocol):
     @property
     def point(self) -> str: ...
     @property
+    def start_ms(self) -> Ms: ...
+    @property
     def end_ms(self) -> Ms: ...
     @property
     def body(self) -> bytes: ...
 
 
 class Block(NamedTuple):
-    """Rows that end together: one message."""
+    """Rows of the same interval: one message."""
 
+    start_ms: Ms
     end_ms: Ms
     rows: tuple[Any, ...]
 
@@ -59,11 +62,12 @@ class Blocks:
 
     def ready(self, rows: Iterable[Row], utc_ms: Ms, room: int) -> list[Block]:
         """At most `room` blocks of these rows, newest first."""
-        ends: dict[Ms, list[Row]] = {}
+        found: dict[tuple[Ms, Ms], list[Row]] = {}
         for row in rows:
             if row.end_ms + self._spread_ms <= utc_ms and _key(row) not in self._out:
-                ends.setdefault(row.end_ms, []).append(row)
-        return [Block(end_ms, tuple(ends[end_ms])) for end_ms in sorted(ends, reverse=True)[:room]]
+                found.setdefault((row.end_ms, row.start_ms), []).append(row)
+        newest = sorted(found, reverse=True)[:room]
+        return [Block(start_ms, end_ms, tuple(found[end_ms, start_ms])) for end_ms, start_ms in newest]
 
     def sent(self, block: Block) -> None:
         self._flying += 1

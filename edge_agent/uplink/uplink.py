@@ -296,7 +296,7 @@ class Uplink:
             return
         ready = self._blocks.ready(rows, utc_ms, room)
         for block in ready:
-            body = demand_message(block.end_ms, [row.body for row in block.rows])
+            body = demand_message(block.start_ms, block.end_ms, [row.body for row in block.rows])
             self._publish(session, _Flight(self._topics.demand, block=block), body)
             self._blocks.sent(block)
         if not ready:

@@ -222,9 +222,12 @@ class Ledger:
         if kind == "demand":
             for row in message["points"]:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO demand VALUES (?, ?, ?, ?, ?)",
-                    (gateway, row["point"], message["end"], json.dumps(row, ensure_ascii=False), now_ms),
-                )
+                    "INSERT OR REPLACE INTO demand VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        gateway, row["point"], message["end"], message["start"], json.dumps(row, ensure_ascii=False),
+                        now_ms,
+                    ),
+                )  # fmt: skip
         elif kind in STATE:
             self._db.execute(
                 "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?)", (gateway, below_up, body.decode(), now_ms)

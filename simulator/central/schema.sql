@@ -74,7 +74,8 @@ CREATE TABLE IF NOT EXISTS demand (
     gateway     TEXT    NOT NULL,
     point       TEXT    NOT NULL,
     end         TEXT    NOT NULL,
-    body        TEXT    NOT NULL,
+    start       TEXT    NOT NULL,
+    body        TEXT    NOT NULL,   -- the point's row of the message
     received_ms INTEGER NOT NULL,
     PRIMARY KEY (gateway, point, end)
 ) WITHOUT ROWID;

@@ -7,6 +7,7 @@ readings; sampled power that is missing counts zero in `low` and what the transf
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from math import hypot, nan
 
@@ -60,7 +61,7 @@ class RegisterOracle:
         """The number of the reading at or after `at_ms`, None where no reading has passed it or none is before."""
         if at_ms < self.t[0] or at_ms > self.t[-1]:
             return None
-        return next(i for i, t in enumerate(self.t) if t >= at_ms)
+        return bisect_left(self.t, at_ms)
 
     def at(self, at_ms: int) -> At | None:
         i = self.segment(at_ms)
@@ -100,9 +101,12 @@ class RegisterOracle:
 
     def coverage(self, start_ms: int, end_ms: int) -> float:
         covered = 0
-        for t0, t1 in zip(self.t, self.t[1:], strict=False):
+        for i in range(max(1, bisect_right(self.t, start_ms)), len(self.t)):
+            t0, t1 = self.t[i - 1], self.t[i]
+            if t0 >= end_ms:
+                break
             if vouches(t1 - t0, self.poll_ms):
-                covered += max(0, min(t1, end_ms) - max(t0, start_ms))
+                covered += min(t1, end_ms) - max(t0, start_ms)
         return covered / (end_ms - start_ms)
 
 
@@ -110,19 +114,21 @@ class PowerOracle:
     """Samples (t_ms, power), primary side: between two of them the power lies between them."""
 
     def __init__(self, samples: list[tuple[int, float]], *, s_cap_va: float, poll_ms: int) -> None:
-        self.samples = samples
+        self.t = [t for t, _ in samples]
+        self.power = [p for _, p in samples]
         self.s_cap_va = s_cap_va
         self.poll_ms = poll_ms
 
     def window(self, start_ms: int, end_ms: int) -> Window | None:
-        if start_ms < self.samples[0][0] or end_ms > self.samples[-1][0]:
+        if start_ms < self.t[0] or end_ms > self.t[-1]:
             return None
         low = high = value = 0.0
         covered, told = 0, True
-        for (t0, p0), (t1, p1) in zip(self.samples, self.samples[1:], strict=False):
+        for i in range(bisect_right(self.t, start_ms), len(self.t)):
+            t0, t1, p0, p1 = self.t[i - 1], self.t[i], self.power[i - 1], self.power[i]
             overlap = min(t1, end_ms) - max(t0, start_ms)
             if overlap <= 0:
-                continue
+                break
             if vouches(t1 - t0, self.poll_ms):
                 low += overlap * min(p0, p1)
                 high += overlap * max(p0, p1)

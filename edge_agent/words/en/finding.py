@@ -25,7 +25,9 @@ SENTENCES: dict[str, str] = {
         "Between {start} and {end}, register {quantity} of the meter at point {point} fell from {before} to {after}; "
         "both values were read twice, and the meter's serial is unchanged."
     ),
-    "finding.seen.dat-comm": "{devices} on link {link} did not answer for {silent_min} minutes, up to {end} ({detail}).",
+    "finding.seen.dat-comm": (
+        "{devices} on link {link} did not answer for {silent_min} minutes, up to {end} ({detail})."
+    ),
     # how sure
     "finding.sure.bounds": (
         "The figure is the lower bound: register steps and missing readings are already taken off. "
@@ -37,7 +39,8 @@ SENTENCES: dict[str, str] = {
     "finding.source.profile": "the meter's own load profile",
     "finding.source.recorded": "a recorded file",
     "finding.counts": (
-        "So far: {intervals} interval(s) on {days} day(s), {episodes} episode(s), longest run {longest_run} interval(s)."
+        "So far: {intervals} interval(s) on {days} day(s), {episodes} episode(s), "
+        "longest run {longest_run} interval(s)."
     ),
     # what it rests on
     "finding.fact": "It rests on {name} = {value} ({state}, source {source}).",
