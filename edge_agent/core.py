@@ -83,6 +83,7 @@ class Core:
             for interval in closed:
                 if interval.count == 1:
                     self.interval[interval.point] = interval
+        self.lifecycle.tell_owed(now_ms, out)
         if self.lifecycle.wants():
             self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out, self.ledger.contradicted_ms())
         return CoreOutcome(closed, out.steps, out.notes, events, out.changed, self._wants(), said)

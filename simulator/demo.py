@@ -143,6 +143,9 @@ class Demo:
         self._last_words(view)
         self._day.chain_ok = _chain_ok(db, self._day)
         say(f"meter: {fleet.requests} requests, {fleet.writes_seen} attempts to write")
+        say(f"centre: {view.tally('messages')} messages, {view.tally('rejected')} rejected")
+        for topic, reason, detail, _seq, times in view.quarantine():
+            say(f"  rejected {topic}, {times} times, {reason}: {detail}")
 
     def _write_site(self, folder: Path, mqtt_port: int, meter_port: int) -> Path:
         example = (profiles_dir().parent / "examples" / "factory.toml").read_text("utf-8")
@@ -207,8 +210,7 @@ class Demo:
         # The whole day each time: a block that was late is not after the last one seen.
         for _point, end, row in view.demand(iso(to_ms(DAY))):
             key = iso(to_ms(datetime.fromisoformat(end)))  # whatever way the message wrote it
-            if key not in self._day.blocks:
-                self._take_block(key, end, row)
+            self._take_block(key, end, row)
         for event in view.events(self._seen_event):
             self._seen_event = event.no
             if event.finding is not None:
@@ -231,8 +233,9 @@ class Demo:
         if not 0 < hour <= 24:  # the neighbours' intervals
             return
         kw, kva = (row[q][1] / 1000 if q in row else None for q in ("p", "s"))
-        self._day.blocks[key] = (hour, kw, kva)
-        if self._live or hour % 1 == 0:
+        new = key not in self._day.blocks
+        self._day.blocks[key] = (hour, kw, kva)  # a later word about the same interval counts
+        if new and (self._live or hour % 1 == 0):
             self._console.print(f"{_clock_face(hour)}  {_power(kw, kva, self._contract_kva)}")
 
     def _tell(self, event: Row) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import random
@@ -28,6 +27,7 @@ from edge_agent.contract.records import record_letter
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.contract.topics import Topics, is_id
 from edge_agent.model import Capacity, ClockQuality, ClockState, Fact, FactSource, FactState, PointStatus, Severity
+from tests.published import checked, validator
 
 EPOCH, GENESIS = "0123456789abcdef", "0" * 64
 SYNCED = ClockState(ClockQuality.SYNCED, 1_700_000_000_000, 500)
@@ -111,21 +111,6 @@ def finding(made: Step, clock: ClockState = SYNCED, **more: Any) -> dict[str, An
         made, site=Ids(), point=point, archive_version="a-17", clock=clock, boot_id="b-1", bt_ms=5_000_000_000, **more
     )
     return checked("finding", seal(letter, 7, EPOCH, GENESIS))
-
-
-@functools.cache
-def validator(name: str) -> jsonschema.Draft202012Validator:
-    schema = json.loads((documents.SCHEMAS / f"{name}.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker())
-
-
-def checked(name: str, body: bytes) -> dict[str, Any]:
-    """The message, if it fits the committed schema; no message holds a null."""
-    message: dict[str, Any] = json.loads(body)
-    validator(name).validate(message)
-    assert b":null" not in body
-    return message
 
 
 def measured(message: dict[str, Any]) -> dict[str, Any]:

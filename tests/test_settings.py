@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import tomli
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
+from edge_agent.archive import Archive
 from edge_agent.model import Quantity
 from edge_agent.settings import (
     ConfigFiles,
@@ -23,6 +25,7 @@ from edge_agent.settings import (
     link_specs,
     load_site,
 )
+from edge_agent.settings.instant import utc_ms
 from edge_agent.settings.locate import line_of, locate
 from edge_agent.words import sentences
 
@@ -100,26 +103,18 @@ def test_a_mistake_has_its_line_its_key_and_its_cure(slip: Slip, checked: Checke
 
 def test_one_slip_is_one_mistake(checked: Checked):
     """Nothing is reported a second time in other words; these few tear a hole that others look into."""
-    more = {
+    tear = {
         "missing table",
         "a table for a list",
         "a point without a device",
         "a point with an unknown device",
         "an optional key that a rule asks for",
-    }
-    more |= {
-        "two devices of one id",
-        "a person's name",
-        "number for a text",
-        "half a time zone",
         "a direct meter with a CT",
     }
-    noisy = {
-        s.name: [m.sentence() for m in found]
-        for s in SLIPS
-        if s.name not in more and len(found := checked(s.made())) != 1
-    }
-    assert noisy == {}
+    said = {s.name: [m.sentence() for m in checked(s.made())] for s in SLIPS}
+    assert len(said) == len(SLIPS), "two slips of one name"
+    noisy = {name: lines for name, lines in said.items() if len(lines) != 1}
+    assert noisy.keys() == tear, noisy
 
 
 def test_every_sentence_is_used_by_a_test():
@@ -286,6 +281,9 @@ def test_a_mistake_stops_the_loading_and_a_hint_does_not(tmp_path: Path, config:
     path = tmp_path / "site.toml"
     path.write_text(SITE.replace("kva = 250", "kva = 300"))
     assert load_site(path, config=config).point[0].capacity[0].kva == 300
+    path.write_text(SITE + 'state = "verified"\n')  # by whom is a question to a person, not a fault of the file
+    assert [m.code for m in check(path, config=config)] == ["verified_by_nobody"]
+    assert load_site(path, config=config).point[0].ct[0].state == "verified"
     path.write_text(
         SITE.replace("kva = 250", "kva = 300").replace("unit = 1", "unit = 0").replace('"400/5"', '"401/5"')
     )
@@ -311,7 +309,20 @@ def test_the_worked_example_loads():
     assert check(path, config=shipped) == []
     site = load_site(path, config=shipped)
     assert site.point[0].capacity[0].kva == 250
-    assert [d.profile.name for d in device_specs(site, config=shipped)] == [site.device[0].profile]
+    (meter,) = device_specs(site, config=shipped)
+    assert (meter.profile.name, meter.profile.side) == ("acrel-dtsd1352", "secondary")
+
+
+def test_the_worked_example_holds_for_recorded_years():
+    site = load_site(config_files().shipped / "examples/factory.toml", config=config_files(Path("/nowhere")))
+    archive, long_ago = Archive.of(site), utc_ms(datetime(2010, 1, 1, tzinfo=UTC))
+    capacity, serial = archive.capacity("factory", long_ago, long_ago + 900_000), archive.serial("factory", long_ago)
+    assert capacity is not None
+    assert serial is not None
+    assert (capacity.contracted, capacity.unit, serial.value) == (250_000, "VA", "0000123456")
+    assert [k for _, k in archive.k_timeline("factory")] == [80]
+    assert not archive.accepted("factory", long_ago)
+    assert archive.accepted("factory", utc_ms(datetime(2026, 1, 6, tzinfo=UTC)))
 
 
 def test_the_digest_is_that_of_the_text():

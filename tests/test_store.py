@@ -1,8 +1,9 @@
-"""The store: what is recorded is numbered, chained, there after a restart, and forgotten only when the centre has it."""
+"""The store: what is recorded is numbered, chained, there after a restart, and forgotten once the centre has it."""
 
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import stat
 import string
@@ -15,28 +16,26 @@ from pathlib import Path
 
 import pytest
 
-import edge_agent.store.schema as schema
 from edge_agent.evidence import GENESIS, next_hash
 from edge_agent.model import Letter, Sealed
 from edge_agent.store import (
     AckOutcome,
-    BoundaryRow,
-    Shed,
     Store,
     StoreBusy,
     StoreClosed,
     StoreDirectoryMissing,
     StoreError,
-    StoreEvent,
     StoreHeld,
     StoreLocked,
     StoreMissing,
     StoreNewer,
+    schema,
 )
-from edge_agent.store.errors import StoreError as AnyStoreError
+from edge_agent.store.jobs import Question
+from edge_agent.store.rows import row_check
 from edge_agent.store.shapes import DAY_MS
 from edge_agent.words import say, sentences
-from tests.letters import NOON_MS, QUARTER_MS, QUICK, Hand, interval, letter, open_store, seal
+from tests.letters import NOON_MS, QUICK, Hand, interval, letter, open_store, seal
 
 SLOW = replace(QUICK, group_s=60, state_s=60, telemetry_s=60)
 """Nothing is committed because time passes."""
@@ -55,6 +54,11 @@ def put(store: Store, *names: object) -> list[Sealed]:
 
 def ids(sealed: list[Sealed]) -> list[str]:
     return [json.loads(s.body)["id"] for s in sealed]
+
+
+def sentence(error: StoreError) -> str:
+    facts: dict[str, object] = {**error.facts}
+    return say(error.code, "en", **facts)
 
 
 # Recording
@@ -360,100 +364,10 @@ def test_a_clock_that_goes_back_or_is_not_known_costs_nothing(tmp_path: Path):
     store.close()
 
 
-# Telemetry
-
-
-def test_intervals_are_idempotent_by_point_and_end_and_leave_newest_first(tmp_path: Path):
-    store = open_store(tmp_path)
-    rows = [interval(k, point=p) for k in range(1, 60) for p in ("factory", "school")]
-    assert store.add_intervals(rows).result(5) == 118
-    assert store.add_intervals(rows).result(5) == 0
-    newest = store.unsent_intervals(3).result()
-    assert newest == [interval(59), interval(59, point="school"), interval(58)]
-    store.mark_sent(newest).result(5)
-    assert store.unsent_intervals(1).result() == [interval(58, point="school")]
-    store.close()
-    store = open_store(tmp_path)
-    assert len(store.unsent_intervals(1000).result()) == 115
-    everything = store.intervals(NOON_MS, NOON_MS + 60 * QUARTER_MS, 1000).result()
-    assert everything == sorted(rows, key=lambda r: (r.end_ms, r.point))
-    assert store.intervals(NOON_MS + QUARTER_MS, NOON_MS + 2 * QUARTER_MS, 9).result() == rows[2:4]
-    store.close()
-
-
-def test_a_row_that_changed_is_sent_again_even_if_its_old_bytes_are_marked_late(store: Store):
-    store.add_intervals([interval(1, b"thin")]).result(5)
-    on_the_way = store.unsent_intervals(9).result()
-    assert store.add_intervals([interval(1, b"whole")]).result(5) == 1
-    store.mark_sent(on_the_way).result(5)
-    assert store.unsent_intervals(9).result() == [interval(1, b"whole")]
-
-
-def test_an_interval_that_ends_at_midnight_belongs_to_the_day_that_ends(store: Store, tmp_path: Path):
-    midnight = interval(48)
-    store.add_intervals([midnight]).result(5)
-    with sqlite3.connect(tmp_path / "telemetry.db") as connection:
-        tables = [t for (t,) in connection.execute("SELECT name FROM sqlite_master WHERE name LIKE 'intervals%'")]
-    connection.close()
-    assert tables == ["intervals_20260314", "intervals_20260314_unsent"]
-
-
-def test_an_interval_without_a_time_fails_alone(store: Store):
-    good = store.add_intervals([interval(1)])
-    bad = store.add_intervals([interval(2)._replace(end_ms=0)])
-    assert good.result(5) == 1
-    with pytest.raises(StoreError):
-        bad.result(5)
-
-
-def test_telemetry_is_kept_13_months_registers_7_days(tmp_path: Path):
-    clock = Hand()
-    store = open_store(tmp_path, now_ms=clock)
-    days = [interval(1 + 96 * d) for d in range(4)]
-    registers = [BoundaryRow("m1", row.end_ms, b"\x01frame") for row in days]
-    store.add_intervals(days, registers).result(5)
-    assert store.boundaries("m1", NOON_MS, NOON_MS + 4 * DAY_MS).result() == registers
-    assert store.boundaries("m2", NOON_MS, NOON_MS + 4 * DAY_MS).result() == []
-    clock.now_ms = NOON_MS + 9 * DAY_MS
-    for _ in range(4):
-        store.tend().result(5)
-    assert store.boundaries("m1", NOON_MS, NOON_MS + 4 * DAY_MS).result() == registers[2:]
-    assert len(store.unsent_intervals(9).result()) == 4
-    clock.now_ms = NOON_MS + 398 * DAY_MS
-    store.tend().result(5)
-    assert len(store.unsent_intervals(9).result()) == 3  # a day an hour, whatever the clock says
-    store.tend().result(5)
-    store.tend().result(5)
-    assert store.unsent_intervals(9).result() == [days[3], days[2]]
-    store.close()
-
-
-def test_over_its_quota_telemetry_is_shed_oldest_day_first_and_reported(tmp_path: Path):
-    events: list[StoreEvent] = []
-    limits = replace(QUICK, telemetry_quota_bytes=300_000)
-    store = open_store(tmp_path, limits=limits, report=events.append)
-    rows = [interval(1 + 96 * d + k, b"x" * 1000) for d in range(5) for k in range(90)]
-    store.add_intervals(rows).result(5)
-    sent = store.intervals(NOON_MS, rows[9].end_ms, 99).result()
-    store.mark_sent(sent).result(5)
-    store.tend().result(5)
-    assert store.stats().telemetry_used_bytes <= 300_000
-    left = store.intervals(0, NOON_MS + 9 * DAY_MS, 1000).result()
-    shed = [e for e in events if isinstance(e, Shed)]
-    assert sum(e.intervals for e in shed) == len(rows) - len(left)
-    assert sum(e.unsent for e in shed) == len(rows) - len(left) - len(sent)
-    assert shed[0].first_ms == rows[0].end_ms
-    assert shed[-1].last_ms < left[0].end_ms
-    assert left[-1] == rows[-1]
-    store.close()
-
-
 # Opening, and refusing to
 
 
 def test_a_second_agent_is_refused_and_told_who_has_the_store(store: Store, tmp_path: Path):
-    import os
-
     with pytest.raises(StoreHeld) as refused:
         open_store(tmp_path)
     assert refused.value.facts["holder_pid"] == str(os.getpid())
@@ -465,7 +379,7 @@ def test_a_second_agent_is_refused_and_told_who_has_the_store(store: Store, tmp_
 def test_a_missing_directory_is_an_error_with_its_cure(tmp_path: Path):
     with pytest.raises(StoreDirectoryMissing) as missing:
         open_store(tmp_path / "nowhere")
-    assert "Create it" in say(missing.value.code, **missing.value.facts)
+    assert "Create it" in sentence(missing.value)
 
 
 def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path):
@@ -473,11 +387,11 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path):
     for name in ("findings.db", "telemetry.db"):
         with sqlite3.connect(tmp_path / name) as connection:
             before = connection.execute("SELECT version, chk FROM schema").fetchone()
-            connection.execute("UPDATE schema SET version = 99, chk = ?", (schema.row_check("schema", 99),))
+            connection.execute("UPDATE schema SET version = 99, chk = ?", (row_check("schema", 99),))
         connection.close()
         with pytest.raises(StoreNewer) as newer:
             open_store(tmp_path)
-        assert "99" in say(newer.value.code, **newer.value.facts)
+        assert "99" in sentence(newer.value)
         with sqlite3.connect(tmp_path / name) as connection:
             connection.execute("UPDATE schema SET version = ?, chk = ?", before)
         connection.close()
@@ -534,12 +448,13 @@ def test_only_the_agents_user_can_read_the_files(store: Store, tmp_path: Path):
 
 def test_the_pragmas_are_those_that_were_measured(tmp_path: Path, store: Store):
     found = store._writer.put(
-        __import__("edge_agent.store.writer", fromlist=["Question"]).Question(
+        Question(
             lambda findings, _: {
                 name: findings.connection.execute(f"PRAGMA {name}").fetchone()[0]
                 for name in (
                     "journal_mode", "synchronous", "wal_autocheckpoint", "page_size", "auto_vacuum", "cache_size",
-                    "temp_store", "mmap_size", "cell_size_check", "trusted_schema", "journal_size_limit", "foreign_keys",
+                    "temp_store", "mmap_size", "cell_size_check", "trusted_schema", "journal_size_limit",
+                    "foreign_keys",
                 )
             }
         )
@@ -598,7 +513,7 @@ def test_the_reader_says_that_there_is_no_store(tmp_path: Path):
 
 
 def test_every_error_has_its_sentence():
-    kinds = [AnyStoreError, *AnyStoreError.__subclasses__()]
+    kinds: list[type[StoreError]] = [StoreError, *StoreError.__subclasses__()]
     assert len(kinds) > 10
     for kind in kinds:
         assert sentences("en")[kind.code]

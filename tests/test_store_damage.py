@@ -436,7 +436,7 @@ def test_a_start_on_a_full_disk_uses_the_reserve(small_disk: Path):
     store.close()
 
 
-def test_a_read_only_disk_is_said_at_the_start_and_survived_while_running(small_disk: Path):
+def test_a_read_only_disk_is_said_at_the_start(small_disk: Path):
     store = open_store(small_disk, limits=SMALL)
     store.record([letter("a")], urgent=True).result(5)
     store.close()
@@ -453,7 +453,7 @@ def test_a_read_only_disk_is_said_at_the_start_and_survived_while_running(small_
 class Failing:
     """A database whose next commits fail as SQLite says when the disk does."""
 
-    def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, codes: list[int]) -> None:
         from edge_agent.store.findings_db import FindingsDb
 
         self.codes = codes
@@ -476,7 +476,7 @@ def test_an_io_error_is_answered_by_opening_anew_and_storing_again_once(
     events: list[StoreEvent] = []
     store = open_store(tmp_path, report=events.append)
     store.record([letter("a")], urgent=True).result(5)
-    Failing(store, monkeypatch, [sqlite3.SQLITE_IOERR])
+    Failing(monkeypatch, [sqlite3.SQLITE_IOERR])
     assert [s.seq for s in store.record([letter("b")], {"t": b"1"}, urgent=True).result(5)] == [2]
     assert events == [Reopened("disk I/O error", 1)]
     assert len(store.unsent(0, 9).result()) == 2
@@ -484,9 +484,20 @@ def test_an_io_error_is_answered_by_opening_anew_and_storing_again_once(
     store.close()
 
 
+def test_a_disk_that_turns_read_only_fails_the_call_and_not_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = open_store(tmp_path)
+    Failing(monkeypatch, [sqlite3.SQLITE_READONLY] * 5)
+    for _ in range(5):
+        with pytest.raises(StoreUnwritable):
+            store.record([letter("a")], urgent=True).result(5)
+    assert store.stats().failing == ""
+    assert [s.seq for s in store.record([letter("a")], urgent=True).result(5)] == [1]
+    store.close()
+
+
 def test_the_third_io_error_in_an_hour_ends_the_store_for_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = open_store(tmp_path)
-    Failing(store, monkeypatch, [sqlite3.SQLITE_IOERR] * 3)
+    Failing(monkeypatch, [sqlite3.SQLITE_IOERR] * 3)
     future = store.record([letter("a")], urgent=True)
     with pytest.raises(StoreFailing) as failing:
         future.result(5)

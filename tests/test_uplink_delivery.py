@@ -300,14 +300,15 @@ def test_a_fresh_backlog_does_not_wait():
 
 def test_telemetry_waits_until_the_chain_is_out():
     delivery = up(last=2)
-    assert not delivery.drained
+    seen = {"to be sent": delivery.drained}
     send(delivery)
-    assert not delivery.drained, "still in flight"
+    seen["in flight"] = delivery.drained
     delivery.puback(1, 0, 0)
     delivery.puback(2, 0, 0)
-    assert delivery.drained
+    seen["out"] = delivery.drained
     delivery.news(3)
-    assert not delivery.drained
+    seen["news"] = delivery.drained
+    assert seen == {"to be sent": False, "in flight": False, "out": True, "news": False}
 
 
 # --- against a model

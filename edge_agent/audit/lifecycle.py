@@ -34,6 +34,8 @@ CONFIRM_WITHIN_MS = 120_000
 """At least this long a finding waits for its confirmation, and never less than two polls."""
 
 DAY_MS = 86_400_000
+OWED_AFTER_MS = 3_600_000
+"""By then the verdicts of the day's last intervals are in, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Lifecycle:
         self.tracks: dict[str, Track] = {}
         self._by_point: dict[PointId, dict[str, Track]] = {}
         self._confirming: dict[str, Track] = {}
+        self._owing: dict[str, Track] = {}
         self._noted: set[tuple[str, str]] = set()
         self._superseded_by = {s: r.topic for r in self._releases.values() for s in r.supersedes}
 
@@ -148,6 +151,15 @@ class Lifecycle:
                 track.fade_from = None
         return moved
 
+    def tell_owed(self, now_ms: Ms, out: Lifetime) -> None:
+        """Ends of episodes that nobody's next verdict tells: the day is over, and the point gives none."""
+        for track in [t for t in self._owing.values() if t.phase is Phase.QUIET]:
+            finding = track.finding
+            if finding is None or not finding.clear_owed:
+                del self._owing[track.id]
+            elif self._day(track, now_ms - OWED_AFTER_MS) != self._day(track, finding.clear_ms):
+                self._tell_owed(track, finding, out)
+
     def clear_by_hand(self, finding: str, by: str, now_ms: Ms, out: Lifetime) -> bool:
         """A person closes a finding that only a person may close."""
         for track in self.tracks.values():
@@ -174,6 +186,8 @@ class Lifecycle:
         self._by_point.setdefault(track.point, {})[track.id] = track
         if track.phase is Phase.CONFIRMING:
             self._confirming[track.id] = track
+        if track.finding is not None and track.finding.clear_owed:
+            self._owing[track.id] = track
 
     def _move(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> None:
         if verdict.end_ms < track.last_end_ms:
@@ -298,6 +312,7 @@ class Lifecycle:
         repeats = release.episode in {"month", "day"}
         if repeats and finding.pairs and reason in {"hold", "superseded"}:
             finding.clear_owed, finding.clear_ms = reason, at_ms  # told once, with the day's counts
+            self._owing[track.id] = track
         else:
             finding.pairs += 1
             self._tell(track, release, StepKind.CLEARED, reason, at_ms, (), out)
@@ -311,8 +326,7 @@ class Lifecycle:
         if finding is None or track.phase is Phase.CONFIRMING:
             return
         if finding.clear_owed and self._day(track, finding.clear_ms) != day:
-            reason, finding.clear_owed = finding.clear_owed, ""
-            self._tell(track, release, StepKind.CLEARED, reason, finding.clear_ms, (), out)
+            self._tell_owed(track, finding, out)
         if release.episode not in {"month", "day"} or self._episode(track, release, verdict.end_ms) == finding.episode:
             return
         if finding.active:
@@ -321,6 +335,13 @@ class Lifecycle:
             finding.active = False
             self._tell(track, release, StepKind.CLEARED, "period", last_ms, (), out)
         self._quiet(track)
+
+    def _tell_owed(self, track: Track, finding: FindingState, out: Lifetime) -> None:
+        reason, finding.clear_owed = finding.clear_owed, ""
+        finding.told_day = 0  # whatever comes next is news again
+        self._owing.pop(track.id, None)
+        self._tell(track, self._releases[track.topic], StepKind.CLEARED, reason, finding.clear_ms, (), out)
+        out.changed[track.id] = track
 
     def _supersede(self, track: Track, release: Release, at_ms: Ms, out: Lifetime) -> None:
         for topic in release.supersedes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -267,7 +268,7 @@ class FindingsDb:
         return int(pages - free) * 4096
 
     def check(self) -> None:
-        """Prove every row against the chain, the checks and the sums, and learn the ids; raise StoreDamaged otherwise."""
+        """Prove every row by the chain, the checks and the sums, and learn the ids; raise StoreDamaged otherwise."""
         meta = self.meta
         self._ids = Ids((id, seq) for seq, id, *_ in self.walk(meta.base_seq))
         for table, count, total, columns in (
@@ -283,7 +284,8 @@ class FindingsDb:
                 raise StoreDamaged(path=str(self.path), reason=f"rows of {table} are missing")
 
     def close(self) -> None:
-        self.connection.close()
+        with suppress(sqlite3.Error):
+            self.connection.close()
 
     # One row at a time
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 from edge_agent.model import Letter, Ms, Sealed
+from edge_agent.store.databases import Databases
 from edge_agent.store.errors import StoreBusy, StoreClosed
 from edge_agent.store.findings_db import Seal
+from edge_agent.store.jobs import Question, TelemetryWrite, Tend, Write
 from edge_agent.store.listing import finding_bodies, latest_steps
 from edge_agent.store.read_only import StoreReader
 from edge_agent.store.salvage import SALVAGE_NOTE, read_note
@@ -28,7 +31,7 @@ from edge_agent.store.shapes import (
     StoreEvent,
 )
 from edge_agent.store.telemetry_db import TelemetryDb
-from edge_agent.store.writer import Question, TelemetryWrite, Tend, Write, Writer
+from edge_agent.store.writer import Writer
 
 
 class Store:
@@ -58,9 +61,17 @@ class Store:
         aside. `report` is called on the store's thread and only hands over. Raises StoreError.
         """
         limits = limits or Limits()
-        writer = Writer(
-            findings_path, telemetry_path, seal=seal, now_ms=now_ms, limits=limits, boot=boot, report=report
+        opening = partial(
+            Databases,
+            findings_path,
+            telemetry_path,
+            seal=seal,
+            now_ms=now_ms,
+            limits=limits,
+            boot=boot,
+            report=report,
         )
+        writer = Writer(opening, limits)
         writer.start()
         writer.opened.result()
         note = writer.put(Question(lambda findings, _: findings.note(SALVAGE_NOTE))).result()

@@ -83,8 +83,8 @@ class TelemetryDb:
         for point, start_ms, end_ms, body in intervals:
             table = self._table(INTERVALS, end_ms)
             changed += self.connection.execute(
-                f"INSERT INTO {table} (point, end_ms, start_ms, sent, body, chk) VALUES (?, ?, ?, 0, ?, ?) ON CONFLICT (point, end_ms) DO UPDATE SET"
-                " start_ms = excluded.start_ms, sent = 0, body = excluded.body, chk = excluded.chk"
+                f"INSERT INTO {table} (point, end_ms, start_ms, sent, body, chk) VALUES (?, ?, ?, 0, ?, ?)"
+                " ON CONFLICT (point, end_ms) DO UPDATE SET start_ms = excluded.start_ms, sent = 0, body = excluded.body, chk = excluded.chk"
                 " WHERE chk <> excluded.chk OR body <> excluded.body",
                 (point, end_ms, start_ms, body, row_check(INTERVALS, point, start_ms, end_ms, body)),
             ).rowcount
@@ -210,7 +210,8 @@ class TelemetryDb:
             }
 
     def close(self) -> None:
-        self.connection.close()
+        with suppress(sqlite3.Error):
+            self.connection.close()
 
     def _table(self, kind: str, end_ms: Ms) -> str:
         table = _day_table(kind, end_ms)

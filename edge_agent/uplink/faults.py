@@ -125,7 +125,7 @@ def refused(code: int, words: str, host: str, port: int, *, elsewhere: str = "")
         at_least_s=_PATIENCE_S.get(code, 0.0),
         host=host,
         port=port,
-        reason=f"0x{code:02X} {words}",
+        reason=f"0x{code:02X} {words}".strip(),
         elsewhere=elsewhere or "-",
     )
 

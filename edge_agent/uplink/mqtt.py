@@ -389,6 +389,9 @@ class Session:
             return named(cause, host, port)
         if was_up:
             return MqttFault("lost", host=host, port=port, detail="-")
+        first = self._client.first_byte if self._client is not None else None
+        if first is not None:  # an answer came that the library did not take for one: it was for another version
+            return refused(0x84, "", host, port)
         return MqttFault("closed_early", host=host, port=port)
 
 

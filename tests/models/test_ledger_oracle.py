@@ -14,7 +14,7 @@ import pytest
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Reading
-from tests.models.histories import EP, EQ, K, MODULUS_WH, S_CAP_VA, P, PointHistory, Q, apparent_samples, point_history
+from tests.models.histories import EP, EQ, MODULUS_WH, S_CAP_VA, K, P, PointHistory, Q, apparent_samples, point_history
 from tests.models.oracle import PowerOracle, RegisterOracle, Window, apparent
 
 HISTORIES = int(os.environ.get("EDGE_PROVE_HISTORIES", "100"))
@@ -176,7 +176,7 @@ def test_every_window_has_the_bounds_that_the_rule_gives():
                     assert end in told, f"{point.id}: the window ending {end} was not told"
                     seen["had to be told"] += 1
             seen["gaps passed over"] += sum(i.spans == "gap" for i in mine)
-    print(dict(seen))  # noqa: T201
+    print(dict(seen))
     assert seen["windows"] > 100 * HISTORIES
     assert seen["register"] > 50 * HISTORIES
     assert seen["had to be told"] > 60 * HISTORIES
@@ -198,7 +198,7 @@ def test_the_truth_lies_between_the_bounds():
                     hold_truth(interval, demand, truth, seen)
                 else:
                     hold_some_truth(interval, demand, truth, seen)
-    print(dict(seen))  # noqa: T201
+    print(dict(seen))
     assert seen["register"] > 50 * HISTORIES
     assert seen["power"] > 20 * HISTORIES
     assert seen["apparent"] > 50 * HISTORIES

@@ -19,7 +19,7 @@ from edge_agent.store import AckOutcome, Limits, Store
 from edge_agent.store.shapes import DAY_MS
 from tests.letters import Hand, letter, open_store
 
-LIMITS = Limits(group_s=0.0, state_s=0.0, telemetry_s=0.0, reserve_bytes=4096, tend_s=10_000)
+LIMITS = Limits(group_s=0.0, state_s=0.0, telemetry_s=0.0, reserve_bytes=4096, tend_s=10_000, kept_days=1)
 NAMES = st.integers(0, 40).map(lambda n: f"f{n}")
 
 
@@ -50,7 +50,7 @@ class Outbox(RuleBasedStateMachine):
         return self.chain[seq - 1].sealed.hash_hex if seq else GENESIS.hex()
 
     @rule(
-        names=st.lists(NAMES, max_size=4),
+        names=st.lists(NAMES, min_size=1, max_size=6),
         tracks=st.dictionaries(st.sampled_from("abc"), st.none() | st.binary(max_size=9), max_size=2),
         entries=st.lists(st.integers(0, 9), max_size=2),
         urgent=st.booleans(),
@@ -78,26 +78,36 @@ class Outbox(RuleBasedStateMachine):
                 self.tracks[key] = blob
         self.ledger += ledger
 
-    @rule(upto=st.integers(-1, 60), right=st.booleans())
-    def receive(self, upto: int, right: bool) -> None:
-        upto = min(upto, len(self.chain) + 1)
-        known = 0 < upto <= len(self.chain)
-        head = self.head_hex(upto) if known and right else "ab" * 32
-        outcome = self.store.kept(self.epoch, upto, head).result(10)
-        if upto <= 0:
-            expected = AckOutcome.NOTHING
-        elif upto > len(self.chain):
-            expected = AckOutcome.AHEAD
-        elif upto < self.base:
-            expected = AckOutcome.REPEATED
-        elif not right:
-            expected = AckOutcome.WRONG_HEAD
-        else:
-            expected = AckOutcome.ACCEPTED if upto > self.kept else AckOutcome.REPEATED
-        assert outcome is expected
-        self.mattered[f"receipt {outcome}"] += 1
-        if outcome is AckOutcome.ACCEPTED:
+    @rule(key=st.sampled_from("abc"), blob=st.none() | st.binary(max_size=9))
+    def keep_state(self, key: str, blob: bytes | None) -> None:
+        assert self.store.record([], {key: blob}).result(10) == []
+        self.tracks.update({key: blob} if blob is not None else {})
+        if blob is None:
+            self.tracks.pop(key, None)
+
+    @precondition(lambda self: self.chain)
+    @rule(back=st.integers(0, 5))
+    def receive(self, back: int) -> None:
+        upto = max(len(self.chain) - back, 1)
+        outcome = self.receipt(upto, self.head_hex(upto))
+        if upto > self.kept:
+            assert outcome is AckOutcome.ACCEPTED
             self.kept = upto
+        else:
+            assert outcome is AckOutcome.REPEATED
+
+    @precondition(lambda self: len(self.chain) > self.base)
+    @rule(back=st.integers(0, 5))
+    def receive_what_is_not_ours(self, back: int) -> None:
+        upto = max(len(self.chain) - back, self.base + 1)
+        assert self.receipt(upto, "ab" * 32) is AckOutcome.WRONG_HEAD
+        assert self.receipt(len(self.chain) + 1 + back, self.head_hex(len(self.chain))) is AckOutcome.AHEAD
+        assert self.receipt(-back, self.head_hex(0)) is AckOutcome.NOTHING
+
+    def receipt(self, upto: int, head_hex: str) -> AckOutcome:
+        outcome = self.store.kept(self.epoch, upto, head_hex).result(10)
+        self.mattered[f"receipt {outcome}"] += 1
+        return outcome
 
     @rule(epoch=st.sampled_from(["", "0" * 16]))
     def receive_for_another_epoch(self, epoch: str) -> None:
@@ -106,7 +116,7 @@ class Outbox(RuleBasedStateMachine):
     @precondition(lambda self: self.chain)
     @rule(data=st.data())
     def refuse(self, data: st.DataObject) -> None:
-        seq = data.draw(st.integers(1, len(self.chain)))
+        seq = data.draw(st.integers(self.base + 1, len(self.chain)) if len(self.chain) > self.base else st.just(1))
         self.store.dead([seq]).result(10)
         if seq > self.kept:
             self.dead.add(seq)
@@ -119,18 +129,21 @@ class Outbox(RuleBasedStateMachine):
         assert dropped == len(self.ledger) - len(left)
         self.ledger = left
 
-    @rule(days=st.integers(-2, 60))
+    @rule(days=st.integers(-2, 9))
     def pass_time(self, days: int) -> None:
         self.clock.now_ms += days * DAY_MS
 
-    @rule()
-    def tend(self) -> None:
+    @precondition(lambda self: self.kept > self.base)
+    @rule(days=st.integers(0, 4))
+    def tend(self, days: int) -> None:
+        self.clock.now_ms += days * DAY_MS
         self.store.tend().result(10)
         old = self.clock.now_ms - LIMITS.kept_days * DAY_MS
         while self.base < self.kept and self.chain[self.base].at_ms < old:
             self.base += 1
             self.mattered["trimmed"] += 1
 
+    @precondition(lambda self: self.chain)
     @rule()
     def restart(self) -> None:
         self.store.close()
@@ -174,7 +187,7 @@ MATTERS = {
 
 
 class TestOutbox(Outbox.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_every_case_that_matters_was_met():

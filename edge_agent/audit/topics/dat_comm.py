@@ -20,12 +20,13 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
             down.setdefault(comm.link, []).append(comm)
         else:
             yield _verdict(comm, comm.point or "", comm.device, [comm], least, good, release)
-    up = {c.link: c for c in view.comms if not c.link_down}
+    # A device that answers, or keeps silent by itself, shows that its link lives.
+    up = {c.link: c for c in view.comms if not c.link_down and (c.good >= good or c.failures)}
     for link, comms in down.items():
         longest = min(comms, key=lambda c: c.failing_since_ms if c.failing_since_ms is not None else c.now_ms)
         yield _verdict(longest, "", f"link-{link}", comms, least, good, release)
     for link, comm in up.items():
-        if link not in down and comm.good >= good:
+        if link not in down:
             yield Verdict("", Answer.CLEAR, comm.now_ms, comm.now_ms, key=f"link-{link}", confirmed=True)
 
 

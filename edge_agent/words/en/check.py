@@ -95,9 +95,9 @@ SENTENCES: dict[str, str] = {
     "check.from_twice.right": "one entry for each date; the newer fact replaces the older one in its entry",
     "check.from_order.wrong": "{where}: this entry of {timeline} begins at {start}, the one above it at {before}",
     "check.from_order.right": "oldest first",
-    "check.verified_by_nobody.wrong": '{where}: {timeline} from {start} is "verified" without {missing}',
+    "check.verified_by_nobody.wrong": '{where}: {timeline} from {start} is "verified" and does not say {missing}',
     "check.verified_by_nobody.right": 'add verified_at = <date> and verified_by = "<staff code>", '
-    'or write state = "unverified"',
+    'or write state = "unverified"; as it is, it counts as verified',
     "check.basis_unit.wrong": '{where}: capacity from {start}: {key} does not go with basis = "{basis}"',
     "check.basis_unit.right": "use {instead}: contracted capacity is in kVA, contracted or actual demand in kW",
     "check.no_capacity.wrong": "{where}: capacity from {start} has no value",

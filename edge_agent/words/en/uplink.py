@@ -28,7 +28,8 @@ SENTENCES: dict[str, str] = {
     ),
     "uplink.closed_early": (
         "{host} port {port} hung up before it accepted the gateway. If the port wants TLS, the site file needs "
-        "the table [mqtt.tls]; else the broker's log says why."
+        'the table [mqtt.tls]; if the broker knows no MQTT 5, mqtt.version is "3.1.1"; else the broker\'s log '
+        "says why."
     ),
     "uplink.broken": "The connection to {host} port {port} broke in an unexpected way: {detail}.",
     # a connection that ended
@@ -56,7 +57,8 @@ SENTENCES: dict[str, str] = {
     # the broker's refusals
     "uplink.refused": "The broker {host} port {port} refused the gateway: {reason}. The broker's log says why.",
     "uplink.refused_version": (
-        'The broker {host} does not speak this version of MQTT ({reason}). Set mqtt.version = "3.1.1" in the site file.'
+        "The broker {host} does not speak the version of MQTT in mqtt.version of the site file ({reason}): "
+        'try version = "3.1.1", or 5.'
     ),
     "uplink.refused_client_id": (
         "The broker {host} does not accept the gateway's id ({reason}). It must be site.gateway, and where "
