@@ -71,6 +71,8 @@ class ProcessImage:
         self._identities: list[Identity] = []
         self._waiting: list[Reading] = []
         self._waiting_last: dict[tuple[DeviceId, Quantity], Ms] = {}
+        self._passed: dict[tuple[DeviceId, Quantity], Reading] = {}
+        self._unset = False
         self.latest: dict[tuple[DeviceId, Quantity], Outcome] = {}
         self.shed = 0
         self._offset_ms: Ms | None = None
@@ -116,13 +118,14 @@ class ProcessImage:
         identities, self._identities = self._identities, []
         offset = clock.offset_ms
         if offset is None:
+            self._unset = True
             self._wait(readings)
             self._identities = identities
             return Snapshot(bt_ms, None, clock)
-        fixed = self._offset_ms is None and bool(self._waiting)
+        fixed, self._unset = self._unset, False
         if self._waiting:
-            readings = sorted([*self._waiting, *readings], key=lambda r: r.bt_ms)
-            self._waiting, self._waiting_last = [], {}
+            readings = sorted([*self._waiting, *self._passed.values(), *readings], key=lambda r: r.bt_ms)
+            self._waiting, self._waiting_last, self._passed = [], {}, {}
         before, self._offset_ms = self._offset_ms, offset
         stepped = before is not None and abs(offset - before) > STEP_MS
         return Snapshot(
@@ -151,17 +154,28 @@ class ProcessImage:
         }
 
     def _wait(self, readings: Iterable[Reading]) -> None:
+        """Thin them out so that two neighbours still vouch for the time between: no more than `SPACING_MS` apart."""
         for reading in readings:
             key = (reading.device, reading.quantity)
             if reading.quantity not in CUMULATIVE:
                 continue  # a power sample an hour old says nothing that a register does not say better
-            if reading.bt_ms - self._waiting_last.get(key, -SPACING_MS) < SPACING_MS:
-                continue
-            if len(self._waiting) >= WAITING_MAX:
-                self.shed += 1
-                continue
-            self._waiting_last[key] = reading.bt_ms
-            self._waiting.append(reading)
+            if self._too_far(key, reading) and key in self._passed:
+                self._hold(key, self._passed.pop(key))
+            if self._too_far(key, reading):
+                self._hold(key, reading)
+            else:
+                self._passed[key] = reading
+
+    def _too_far(self, key: tuple[DeviceId, Quantity], reading: Reading) -> bool:
+        held_bt = self._waiting_last.get(key)
+        return held_bt is None or reading.bt_ms - held_bt > SPACING_MS
+
+    def _hold(self, key: tuple[DeviceId, Quantity], reading: Reading) -> None:
+        if len(self._waiting) >= WAITING_MAX:
+            self.shed += 1
+            return
+        self._waiting_last[key] = reading.bt_ms
+        self._waiting.append(reading)
 
     def _comms(self, bt_ms: Ms, offset: Ms) -> list[Comm]:
         if bt_ms - self._comm_bt < COMM_EVERY_MS:

@@ -30,9 +30,10 @@ class ScaledClock:
     anchor_bt_ms: Ms
 
     def utc_ms(self) -> Ms:
-        return self.utc_at(boot_ms())
+        # Not from whole milliseconds of boot time: at rate 864 one of them is most of a second.
+        return self.utc_at(time.clock_gettime_ns(time.CLOCK_BOOTTIME) / 1e6)
 
-    def utc_at(self, bt_ms: Ms) -> Ms:
+    def utc_at(self, bt_ms: float) -> Ms:
         return self.start_ms + int((bt_ms - self.anchor_bt_ms) * self.rate)
 
     def real_s_until(self, utc_ms: Ms) -> float:

@@ -43,7 +43,8 @@ from simulator.site import edit
 LOCAL = timezone(timedelta(hours=8))
 DAY = datetime(2026, 3, 2, tzinfo=LOCAL)
 TOPIC = "cap-over-contract"
-WARM_UP_S = 4.0  # the agent starts and reads its meter before the day begins
+WARM_UP_S = 8.0  # the agent starts and reads its meter before the day begins
+BLOCKS = 96
 SETTLE_S = 20.0  # after midnight, for the last interval, its message and its acknowledgement
 STOP_S = 20.0
 LOOK_EVERY_S = 0.2
@@ -67,6 +68,11 @@ class Day:
         """The first such step of the finding that the demo is about."""
         return next((f for f in self.findings if f.topic == TOPIC and f.step == word), None)
 
+    def whole(self) -> bool:
+        """Everything of the day has come: each interval with its power, each finding with its acknowledgement."""
+        known = sum(kva is not None for _, _, kva in self.blocks.values())
+        return known == BLOCKS and not self.telling
+
     def missing(self) -> list[str]:
         """What the play still owes; empty: it has succeeded."""
         owed = []
@@ -85,13 +91,20 @@ class Demo:
     """One play. `day_s`: real seconds for the day; `agent`: the command that gets the site file's path."""
 
     def __init__(
-        self, *, day_s: float, output: Path, agent: Sequence[str] = AGENT, console: Console | None = None
+        self,
+        *,
+        day_s: float,
+        output: Path,
+        agent: Sequence[str] = AGENT,
+        console: Console | None = None,
+        warm_up_s: float = WARM_UP_S,
     ) -> None:
         self.output = output
         self._agent = tuple(agent)
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._live = self._console.is_terminal
-        self._clock = ScaledClock(to_ms(DAY), DAY_MS / 1000 / day_s, boot_ms() + round(WARM_UP_S * 1000))
+        rate = DAY_MS / 1000 / day_s
+        self._clock = ScaledClock(to_ms(DAY) - round(warm_up_s * 1000 * rate), rate, boot_ms())
         self._day = Day()
         self._heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._contract_kva = 0.0
@@ -185,7 +198,7 @@ class Demo:
                 self._look(view)
                 if status is not None:
                     status.update(self._now_line(now_ms))
-                if now_ms > end_ms and iso(end_ms) in self._day.blocks and not self._day.telling:
+                if now_ms > end_ms and self._day.whole():
                     break
                 if self._clock.real_s_until(end_ms) < -SETTLE_S:
                     break
@@ -201,7 +214,7 @@ class Demo:
         end = time.monotonic() + 3.0
         while time.monotonic() < end:
             self._look(view)
-            if not self._day.telling and iso(to_ms(DAY) + DAY_MS) in self._day.blocks:
+            if self._day.whole():
                 break
             time.sleep(LOOK_EVERY_S)
 
@@ -264,7 +277,7 @@ class Demo:
             path.write_text(drawing(blocks, self._contract_kva, self._spans(), title=title), "utf-8")
             say(f"drawing: {path}")
         kwh = sum(kw or 0.0 for _, kw, _ in day.blocks.values()) / 4
-        say(f"intervals: {len(day.blocks)} of 96, {over} over the contract; {kwh:.0f} kWh")
+        say(f"intervals: {len(day.blocks)} of {BLOCKS}, {over} over the contract; {kwh:.0f} kWh")
         for row in day.findings:
             say(f"finding: {row.topic} {row.step} at {row.time}")
         say(f"acknowledgements: {day.acks}, up to {day.acked_upto}, head {day.acked_head[:16]}")

@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.contract.demand import demand_message, demand_row
 from simulator.clock import DAY_MS, ScaledClock, to_ms
+from simulator.demo import DAY
 from simulator.shape import factory_day
 from tests.test_central import EPOCH, Gateway
 
@@ -43,10 +44,10 @@ def main() -> None:
     client.loop_start()
     up = "ea/v1/demo/gw-1/up/"
     gateway = Gateway(EPOCH)
-    day = factory_day(peak_w=220_000, mean_w=160_000, pf=0.85, midnight_ms=clock.start_ms)
+    day = factory_day(peak_w=220_000, mean_w=160_000, pf=0.85, midnight_ms=to_ms(DAY))
     was_open = False
     for i in range(96):
-        start_ms, end_ms = clock.start_ms + i * BLOCK_MS, clock.start_ms + (i + 1) * BLOCK_MS
+        start_ms, end_ms = to_ms(DAY) + i * BLOCK_MS, to_ms(DAY) + (i + 1) * BLOCK_MS
         if stopped.wait(max(clock.real_s_until(end_ms), 0)):
             break
         flowed = day.energies(end_ms).minus(day.energies(start_ms))
@@ -62,7 +63,7 @@ def main() -> None:
             if step != asked.silent_about:
                 time = json.loads(demand_message(start_ms, end_ms, [row]))["end"]
                 client.publish(up + "finding", gateway.write(step=step, time=time), qos=1)
-    stopped.wait(clock.real_s_until(clock.start_ms + 2 * DAY_MS))
+    stopped.wait(clock.real_s_until(to_ms(DAY) + 2 * DAY_MS))
     client.disconnect()
     client.loop_stop()
 

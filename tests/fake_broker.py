@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, DISCONNECT = 1, 2, 3, 4, 8, 9, 12, 13, 14
@@ -20,6 +21,7 @@ class Published(NamedTuple):
     payload: bytes
     qos: int
     retain: bool
+    mid: bytes
 
 
 class Connect(NamedTuple):
@@ -135,7 +137,7 @@ class FakeBroker:
         topic, rest = body[2 : 2 + size].decode(), body[2 + size :]
         mid, rest = (rest[:2], rest[2:]) if qos else (b"", rest)
         payload = rest[1:] if version == 5 else rest  # no properties are sent
-        message = Published(topic, payload, qos, retain)
+        message = Published(topic, payload, qos, retain, mid)
         self.published.append(message)
         if qos == 0 or self.silent:
             return
@@ -145,6 +147,16 @@ class FakeBroker:
         if self.puback_after_s:
             await asyncio.sleep(self.puback_after_s)
         writer.write(packet(PUBACK << 4, mid + (bytes((reason,)) + b"\x00" if version == 5 else b"")))
+
+
+@asynccontextmanager
+async def fake() -> AsyncIterator[FakeBroker]:
+    broker = FakeBroker()
+    await broker.start()
+    try:
+        yield broker
+    finally:
+        await broker.stop()
 
 
 def packet(first: int, body: bytes) -> bytes:

@@ -12,11 +12,14 @@ from typing import Any, Literal
 
 import msgspec
 import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.contract import messages
 from edge_agent.evidence import GENESIS, next_hash
 from edge_agent.model import ClockQuality, ClockState
 from edge_agent.settings.site import Delivery, Mqtt, Tls
+from edge_agent.uplink import backoff, delivery
 from edge_agent.uplink.uplink import TimeFromCentre, Uplink
 from tests.outbox import Ids, MemoryOutbox
 from tests.published import checked
@@ -161,7 +164,7 @@ class Centre:
         self.heard: list[tuple[str, bytes, bool]] = []
         self.lose: Callable[[int], bool] = lambda _seq: False
         self._lock = threading.Lock()
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="centre", clean_session=False)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="centre", clean_session=False)
         self._client.on_connect = lambda client, *_: client.subscribe(f"{BASE}/up/#", qos=1)
         self._client.on_message = self._take
         self._client.reconnect_delay_set(1, 1)
@@ -224,3 +227,15 @@ class Centre:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+def ack(**fields: Any) -> bytes:
+    """An acknowledgement as a centre sends it, with some of its fields changed."""
+    return json.dumps({"epoch": "0123456789abcdef", "upto": 1, "head": "0" * 64} | fields).encode()
+
+
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same waits as on a gateway, shorter."""
+    monkeypatch.setattr(backoff, "LEAST_S", 0.02)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.05)
+    monkeypatch.setattr(delivery, "PAUSE_FIRST_MS", 100)

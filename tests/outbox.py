@@ -5,6 +5,7 @@ Records are real chain messages; what has been asked of it stays to be looked at
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Stats:
 
 
 class MemoryOutbox:
-    """`fill` adds records; `upto` is the cursor; `broken` makes every answer fail."""
+    """`fill` adds records; `upto` is the cursor; `broken` makes every answer fail, `slow_s` those of `unsent` late."""
 
     def __init__(self, epoch: str = "0123456789abcdef") -> None:
         self.epoch = epoch
@@ -59,6 +60,7 @@ class MemoryOutbox:
         self.sent_rows: list[Row] = []
         self.oldest_ms: int | None = None
         self.broken: Exception | None = None
+        self.slow_s = 0.0
         self.outcomes: list[Outcome] = []
         self._head = GENESIS
 
@@ -86,7 +88,11 @@ class MemoryOutbox:
 
     def unsent(self, after_seq: int = 0, limit: int = 200) -> Future[list[Sealed]]:
         rows = [r for r in self.records[max(after_seq, self.upto) :] if r.seq not in self.dead_letters]
-        return self._answer(rows[:limit])
+        if not self.slow_s:
+            return self._answer(rows[:limit])
+        late: Future[list[Sealed]] = Future()
+        threading.Timer(self.slow_s, late.set_result, (rows[:limit],)).start()
+        return late
 
     def sealed(self, first: int, last: int) -> Future[list[Sealed]]:
         return self._answer(self.records[first - 1 : last])

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import jsonschema
@@ -22,7 +22,7 @@ from edge_agent.audit.topic import Route, Step, StepKind
 from edge_agent.contract import documents, messages, records
 from edge_agent.contract.demand import demand_message, demand_row
 from edge_agent.contract.envelope import DATA_SCHEMA, seal
-from edge_agent.contract.finding import finding_letter
+from edge_agent.contract.finding import RESERVED, finding_letter
 from edge_agent.contract.records import record_letter
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.contract.topics import Topics, is_id
@@ -234,6 +234,7 @@ def test_what_a_step_does_not_say_is_taken_from_what_was_in_force():
     message = finding(step(measured={"silent_s": 301}), capacity=in_force)
     assert message["data"]["capacity"]["running"] == 0
     assert message["data"]["capacity"]["status"] == "suspended"
+    assert message["data"]["interval"] == {"end": "2026-03-14T02:15:00.000Z"}
     assert "threshold" not in message["data"]
     assert measured(message) == {"silent_s": {"value": 301, "unit": "s"}}
 
@@ -328,7 +329,7 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=6,
 )
-names = st.sampled_from(sorted(["start_ms", "end_ms", "low", "high", "limit", "limit_unit", "contracted", "running"]))
+names = st.sampled_from(sorted(RESERVED))
 
 
 @given(
@@ -340,15 +341,9 @@ names = st.sampled_from(sorted(["start_ms", "end_ms", "low", "high", "limit", "l
 def test_whatever_a_topic_measures_the_message_fits(
     said: dict[str, Any], counts: dict[str, float], reason: str, key: str
 ):
-    times = {k: int(v) % 4 * 10**12 for k, v in said.items() if k in {"start_ms", "end_ms"} and is_number(v)}
-    said = {k: v for k, v in said.items() if k not in {"start_ms", "end_ms", "limit_unit"}} | times
     message = finding(step(measured=said, counts=counts, reason=reason, key=key))
     event(f"{min(len(message['data']['measured']), 3)} values measured")
     event("a limit" if "threshold" in message["data"] else "no limit")
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 # --- the envelope
@@ -390,28 +385,40 @@ def test_a_number_outside_the_chain_and_a_kind_without_schema_are_refused():
     assert set(DATA_SCHEMA) == {p.name for p in documents.PUBLISHED if p.chain}
 
 
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [
-        (records.Boot(agent="0.1.0"), "boot"),
-        (records.Config(part="archive", digest="sha-256:" + "1" * 64), "config"),
-        (records.TimeFix(boot_id="b-1", offset_ms=1_700_000_000_000, error_ms=500, quality="synced"), "time_fix"),
-        (
-            records.Tombstone(
-                what="telemetry", reason="quota", count=96, unsent=3, since=rfc3339(0), until=rfc3339(END_MS)
-            ),
-            "tombstone",
+RECORDS: list[tuple[records.Record, str]] = [
+    (records.Boot(agent="0.1.0"), "boot"),
+    (records.Config(part="archive", digest="sha-256:" + "1" * 64), "config"),
+    (records.TimeFix(boot_id="b-1", offset_ms=1_700_000_000_000, error_ms=500, quality="synced"), "time_fix"),
+    (
+        records.Tombstone(
+            what="telemetry", reason="quota", count=96, unsent=3, since=rfc3339(0), until=rfc3339(END_MS)
         ),
-        (records.Tombstone(what="records", reason="damaged", count=4, ranges=[(3, 6)], old_epoch=EPOCH), "tombstone"),
-        (records.Acceptance(point="factory", accepted=True, by="t-17"), "acceptance"),
-        (
-            records.ServiceWindow(points=["factory"], since=rfc3339(0), until=rfc3339(1), people=["t-17"]),
-            "service_window",
+        "tombstone",
+    ),
+    (records.Tombstone(what="records", reason="damaged", count=4, ranges=[(3, 6)], old_epoch=EPOCH), "tombstone"),
+    (records.Acceptance(point="factory", accepted=True, by="t-17"), "acceptance"),
+    (
+        records.ServiceWindow(points=["factory"], since=rfc3339(0), until=rfc3339(1), people=["t-17"]),
+        "service_window",
+    ),
+    (records.Package(document="releases", version=17, outcome="applied", previous=16), "package"),
+    (records.Suppressed(topic="cap-over-contract", work_order="wo-17"), "suppressed"),
+    (
+        records.RegisterSaid(
+            device="m1",
+            quantity="active_energy_import",
+            what="decrease",
+            before=2.0,
+            after=1.0,
+            confirmed=True,
+            serial_known=False,
         ),
-        (records.Package(document="releases", version=17, outcome="applied", previous=16), "package"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
+        "register",
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "kind"), RECORDS, ids=lambda value: value if isinstance(value, str) else "")
 def test_every_record_fits_and_says_its_kind(data: records.Record, kind: str):
     letter = record_letter(data, id="x", site=Ids(), clock=SYNCED, boot_id="b-1", bt_ms=2_000)
     message = checked("record", seal(letter, 1, EPOCH, GENESIS))
@@ -419,6 +426,12 @@ def test_every_record_fits_and_says_its_kind(data: records.Record, kind: str):
     assert message["id"] == f"gw-1/{kind}/x"
     assert message["type"] == f"edge-agent.record.{kind}.v1"
     assert message["time"] == rfc3339(1_700_000_002_000)
+
+
+def test_no_kind_of_record_is_left_out():
+    assert {type(data) for data, _ in RECORDS} == set(get_args(records.Record))
+    mapping = documents.schema(documents.PUBLISHED[3])["$defs"]["Record"]["discriminator"]["mapping"]
+    assert set(mapping) == {kind for _, kind in RECORDS}
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))

@@ -21,7 +21,7 @@ STUB = (sys.executable, "-m", "tests.demo_stub")
 def play(output: Path, *more: str) -> tuple[int, str]:
     said = io.StringIO()
     console = Console(file=said, width=200, force_terminal=False, highlight=False)
-    code = Demo(day_s=5.0, output=output, agent=(*STUB, *more), console=console).play()
+    code = Demo(day_s=5.0, output=output, agent=(*STUB, *more), console=console, warm_up_s=3.0).play()
     return code, said.getvalue()
 
 

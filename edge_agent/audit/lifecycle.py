@@ -62,7 +62,8 @@ class Lifetime:
 class Lifecycle:
     """Holds the tracks and moves them by verdicts. Time is in the verdicts; nothing here waits.
 
-    `polls`: ms between polls of a point, for the patience of CONFIRMING.
+    `topics`: those that supersede others before these. `polls`: ms between polls of a point, for the patience of
+    CONFIRMING.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Lifecycle:
     ) -> None:
         self._gateway = gateway
         self._topics = {t.id: t for t in topics}
+        self._order = {t: i for i, t in enumerate(self._topics)}
         self._releases = dict(releases)
         self._site = site
         self._polls = dict(polls or {})
@@ -124,7 +126,7 @@ class Lifecycle:
         contradicted_ms: Mapping[PointId, Ms] = MappingProxyType({}),
     ) -> None:
         """Open what the next reading has confirmed; let go what it contradicts, or what two polls did not confirm."""
-        for track in list(self._confirming.values()):
+        for track in sorted(self._confirming.values(), key=lambda t: (self._order.get(t.topic, 0), t.id)):
             if track.confirm_ms is None:
                 continue  # superseded by what this same call has opened
             release = self._releases[track.topic]

@@ -37,6 +37,7 @@ RESERVED = frozenset(
     {"start_ms", "end_ms"}  # the interval judged, UTC ms
     | {"low", "high"}  # what the levels were compared with
     | {"limit", "limit_unit", "contracted", "running", "status", "basis"}  # the capacity judged against, VA or W
+    | {"threshold", "threshold_unit"}  # the level of the release that was passed
     | {"coverage", "sources", "k"}
 )
 """Names in a step's `measured` that have a place of their own in the message."""
@@ -66,6 +67,8 @@ JUDGED = "judged"
 """The measured value that the levels were compared with: load over capacity, seconds of silence, energy lost."""
 
 OF_REGISTER = frozenset({"before", "after"})
+STATUSES = ("normal", "suspended", "reduced")
+BASES = ("capacity", "contracted-demand", "actual-demand")
 INSTANT_MS = 10**11
 """A name that ends in `_ms` and is larger than this is an instant: three years after 1970 nobody measured."""
 
@@ -177,8 +180,8 @@ def finding_letter(
         due=_day(step.due_ms, point.tz if point else UTC) if timed else UNSET,
         opened=time_or_absent(step.opened_ms) if timed else UNSET,
         interval=JudgedInterval(
-            start=time_or_absent(_instant(measured.get("start_ms"))) if timed else UNSET,
-            end=rfc3339(_instant(measured.get("end_ms")) or step.time_ms) if timed else UNSET,
+            start=_time(measured.get("start_ms")) if timed else UNSET,
+            end=(_time(measured.get("end_ms")) or time_or_absent(step.time_ms)) if timed else UNSET,
         ),
         point=given(step.point),
         supply_org=_absent(_code(point.supply_org)) if point else UNSET,
@@ -226,7 +229,9 @@ def _all_measured(measured: Mapping[str, Any]) -> list[Measured]:
     """What was compared with the levels first, then everything else by name."""
     plain = _register_unit(measured)
     bounds = {"low": measured.get("low"), "high": measured.get("high")}
-    judged = _banded(JUDGED, bounds, "1" if "limit" in measured else plain)
+    judged = _banded(
+        JUDGED, bounds, "1" if "limit" in measured else plain or _known_unit(measured.get("threshold_unit"))
+    )
     others = (_measured(name, measured[name], plain) for name in sorted(measured.keys() - RESERVED))
     return [m for m in (judged, *others) if m is not None]
 
@@ -237,8 +242,8 @@ def _measured(name: str, value: Any, plain: str) -> Measured | None:
         case bool():
             return Measured(name=_name(name), text="yes" if value else "no")
         case int() | float():
-            if name.endswith("_ms") and abs(value) >= INSTANT_MS and (instant := _instant(value)) is not None:
-                return Measured(name=_name(f"{name.removesuffix('_ms')}_at"), text=rfc3339(instant))
+            if name.endswith("_ms") and abs(value) >= INSTANT_MS and (instant := _time(value)):
+                return Measured(name=_name(f"{name.removesuffix('_ms')}_at"), text=instant)
             return _banded(name, {"value": value}, plain if plain and name in OF_REGISTER else "1")
         case str():
             return Measured(name=_name(name), text=value[:500]) if value else None
@@ -246,8 +251,8 @@ def _measured(name: str, value: Any, plain: str) -> Measured | None:
             return _banded(name, value, "1")
         case [int() | float() as low, int() | float() as best, int() | float() as high]:
             return _banded(name, {"low": low, "value": best, "high": high}, "1")
-        case [str(), *_]:
-            return Measured(name=_name(name), text=", ".join(map(str, value))[:500])
+        case [str(), *_] if text := ", ".join(v for v in value if isinstance(v, str) and v):
+            return Measured(name=_name(name), text=text[:500])
     return None
 
 
@@ -276,13 +281,25 @@ def _capacity(measured: Mapping[str, Any], in_force: Capacity | None) -> Capacit
         contracted, running, unit = in_force.contracted, in_force.running, in_force.unit
         status, basis = str(in_force.status), in_force.basis
     return CapacityUsed(
-        contracted=contracted, running=running, unit=cast(Any, unit), status=given(status), basis=given(basis)
+        contracted=contracted,
+        running=running,
+        unit=cast(Any, unit),
+        status=cast(Any, status) if status in STATUSES else UNSET,
+        basis=cast(Any, basis) if basis in BASES else UNSET,
     )
 
 
 def _threshold(measured: Mapping[str, Any]) -> Threshold | UnsetType:
+    """The limit itself where a topic says one, else the level of the release that was passed."""
     value = _number(measured.get("limit"))
-    return UNSET if value is None else Threshold(value=value, unit=str(measured.get("limit_unit") or "1"))
+    if value is not None:
+        return Threshold(value=value, unit=_known_unit(measured.get("limit_unit")))
+    value = _number(measured.get("threshold"))
+    return UNSET if value is None else Threshold(value=value, unit=_known_unit(measured.get("threshold_unit")))
+
+
+def _known_unit(unit: Any) -> str:
+    return unit if unit in UNIT_OF_ENDING.values() else "1"
 
 
 def _fact(fact: Fact) -> FactUsed:
@@ -292,15 +309,16 @@ def _fact(fact: Fact) -> FactUsed:
         value="unknown" if value is None or value == "" else value,
         state=cast(Any, str(fact.state)),
         source=cast(Any, str(fact.source)),
-        since=_time_if_any(fact.from_ms),
+        since=_time(fact.from_ms),
         verified_at=_absent(_code(fact.verified_at)),
     )
 
 
-def _time_if_any(utc_ms: Ms) -> str | UnsetType:
-    """Absent for "since ever", which a timeline writes as an instant before the year 1."""
+def _time(utc_ms: Any) -> str | UnsetType:
+    """Absent for what is no instant: "since ever", which a timeline writes as an instant before the year 1."""
+    number = _number(utc_ms)
     try:
-        return rfc3339(utc_ms)
+        return UNSET if number is None else rfc3339(int(number))
     except ValueError:
         return UNSET
 
@@ -323,11 +341,6 @@ def _share(value: Any) -> float | None:
 
 def _tally(value: Any) -> int | UnsetType:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else UNSET
-
-
-def _instant(value: Any) -> Ms | None:
-    number = _number(value)
-    return None if number is None else int(number)
 
 
 def _day(utc_ms: Ms, tz: tzinfo) -> str:

@@ -178,12 +178,17 @@ class EnergyColumns(Columns):
         self.prev_value[rows] = np.nan
         self.value[rows] = value
         self.value_step[rows] = step
+        self.reopen(rows)
+
+    def reopen(self, rows: Ints) -> None:
+        """The last reading begins a segment; where it lies on a boundary, the register is exact there."""
+        t = self.last_t[rows]
         g = self.boundary(rows, t)
         self.last_g[rows] = self.edge[rows] = g
         on = g * self.slide[rows] + self.offset[rows] == t
         if on.any():
             there = rows[on]
-            self.put(there, g[on], self._exact(there, step[on]))
+            self.put(there, g[on], self._exact(there, self.value_step[there]))
 
     def segment(self, rows: Ints, t: Ints, value: Floats, step: Floats, moved: Floats) -> Segment:
         """One accepted reading per row; `moved` is its increase, secondary side."""

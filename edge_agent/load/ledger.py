@@ -71,8 +71,10 @@ class LoadLedger:
                 continue  # a driver makes this a gap; here it would be a level that nothing agrees with
             key = (reading.device, reading.quantity)
             rows, power_rows = self._rows.get(key, ()), self._power_rows.get(key, ())
-            if any(r in energies for r in rows) or any(r in powers for r in power_rows):
-                self._feed_batch(energies, powers)  # a second reading of one row is a batch of its own
+            again = any(r in energies for r in rows) or any(r in powers for r in power_rows)
+            if again or NEVER < self._next_change < t_ms and (energies or powers):
+                # A second reading of one row is a batch of its own, and so is what comes after a change of K.
+                self._feed_batch(energies, powers)
                 self._settle()  # before later boundaries take the place of these
                 energies, powers = {}, {}
             for row in rows:
@@ -143,7 +145,7 @@ class LoadLedger:
         return frozenset(devices | {e.device for e in self._pending})
 
     def confirmed_ms(self) -> dict[PointId, Ms]:
-        """Per point: up to here every reading was followed by one that agrees with it. A row that stopped is left out."""
+        """Per point: up to here every reading was followed by one that agrees; a row that stopped is left out."""
         answering = self.closing.answering()
         previous = np.hstack([c.prev_t.reshape(len(self.points), -1) for c in (self.energy, self.power)])
         at = np.where(answering, previous, np.iinfo(np.int64).max).min(axis=1)
@@ -343,15 +345,17 @@ class LoadLedger:
             k, cap = in_force(point.k, t_ms), in_force(point.s_cap_va, t_ms)
             old = float(self.energy.k[rows.start])
             changed = k is not None and np.isfinite(old) and old != k
-            if changed:
-                self._change_k(i, point, t_ms)
+            kept = self._change_k(i, point, t_ms) if changed else []
             self.energy.k[rows] = np.nan if k is None else k
+            self.energy.reopen(np.array(kept, np.int64))
             self.energy.cap_va[rows] = np.inf if cap is None else cap
             self.power.cap_va[i * len(POWERS) : (i + 1) * len(POWERS)] = np.inf if cap is None else cap
             upcoming += [c for line in (point.k, point.s_cap_va) if (c := next_change_ms(line, t_ms)) is not None]
         self._next_change = min(upcoming, default=np.iinfo(np.int64).max)
 
-    def _change_k(self, i: int, point: LoadPoint, t_ms: Ms) -> None:
+    def _change_k(self, i: int, point: LoadPoint, t_ms: Ms) -> list[int]:
+        """The rows that go on: those that were read at the change itself, or after it if it was told late."""
+        kept: list[int] = []
         change = point.k[bisect_right(point.k, t_ms, key=lambda e: e[0]) - 1][0]
         for row in range(i * len(ENERGIES), (i + 1) * len(ENERGIES)):
             last = int(self.energy.last_t[row])
@@ -359,10 +363,13 @@ class LoadLedger:
             if last != NEVER and last < change:  # the reading at the change itself belongs to both sides
                 self.energy.last_t[row] = NEVER
                 self._contradict(i, last)
+            elif last != NEVER:
+                kept.append(row)
         for row in range(i * len(POWERS), (i + 1) * len(POWERS)):
             self.power.drop(row)
             self.power.last_t[row] = NEVER
         self.closing.broke(i, change, "archive_change")
+        return kept
 
     def _break(self, i: int, t_ms: Ms, reason: str) -> None:
         for columns, per in ((self.energy, len(ENERGIES)), (self.power, len(POWERS))):

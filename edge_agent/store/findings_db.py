@@ -22,6 +22,7 @@ from edge_agent.model import Letter, Ms, Sealed
 from edge_agent.store.errors import StoreDamaged, means_damage, primary_code
 from edge_agent.store.files import connect
 from edge_agent.store.ids import Ids
+from edge_agent.store.pages import log_breaks_off
 from edge_agent.store.rows import SUM_LIMIT, Meta, meta_of, record_check, row_check
 from edge_agent.store.schema import PRAGMAS, append, check_pages, migrate, write_meta
 from edge_agent.store.shapes import AckOutcome
@@ -55,6 +56,8 @@ class FindingsDb:
             raise StoreDamaged(
                 path=str(path), reason="the file is empty"
             )  # a new one is in place only once it is whole
+        if log_breaks_off(path):
+            raise StoreDamaged(path=str(path), reason="the log breaks off before commits that were made")
         connection: sqlite3.Connection | None = None
         try:
             connection = connect(path, busy_s=busy_s, pragmas=PRAGMAS)
@@ -62,6 +65,8 @@ class FindingsDb:
             migrate(connection, path)
             db = cls(path, connection, seal, now_ms)
             db.check()
+            # A fresh log: what a crash left at the end of the old one can never be taken for commits of this run.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -184,7 +189,10 @@ class FindingsDb:
             fresh = query("SELECT min(seq) FROM chain WHERE at_ms >= ?", (older_than_ms,)).fetchone()[0]
             last = min(last, meta.head_seq if fresh is None else fresh - 1)
             last = query("SELECT max(seq) FROM chain WHERE seq <= ? AND at_ms > 0", (last,)).fetchone()[0] or 0
-            query("DELETE FROM dead WHERE at_ms > 0 AND at_ms < ?", (older_than_ms,))
+            query(  # a dead letter that no receipt covers yet must stay known, or it would be sent again
+                "DELETE FROM dead WHERE at_ms > 0 AND at_ms < ? AND (epoch <> ? OR seq <= ?)",
+                (older_than_ms, meta.epoch, meta.kept_upto),
+            )
             query("DELETE FROM earlier WHERE at_ms > 0 AND at_ms < ?", (older_than_ms,))
         if last <= meta.base_seq:
             return 0

@@ -19,6 +19,15 @@ def finding_bodies(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]
     yield from connection.execute("SELECT 0, body FROM earlier WHERE kind = ? ORDER BY n DESC", (FINDING_KIND,))
 
 
+def bodies_of(connection: sqlite3.Connection, finding: str) -> list[bytes]:
+    """The messages of one finding, oldest first; those of a store before a rescue come before its own."""
+    earlier = "SELECT body FROM earlier WHERE kind = ? AND instr(body, ?) ORDER BY n"
+    chain = "SELECT body FROM chain WHERE kind = ? AND instr(body, ?) ORDER BY seq"
+    named = finding.encode()
+    bodies = [body for query in (earlier, chain) for (body,) in connection.execute(query, (FINDING_KIND, named))]
+    return [body for body in bodies if (row := _row(0, body)) is not None and row.finding == finding]
+
+
 def latest_steps(records: Iterable[tuple[int, bytes]], limit: int) -> list[FindingRow]:
     """One row per finding from (seq, body), newest first in and out; a body that is no such message is left out."""
     rows: dict[str, FindingRow] = {}

@@ -88,6 +88,27 @@ class Pages:
         return rowid, payload
 
 
+def log_breaks_off(path: Path) -> bool:
+    """Whether the log of this database holds commits that SQLite will not replay, because a frame before is damaged.
+
+    It stops at the first frame whose checksum fails and says nothing, as after a power cut in the middle of a commit.
+    But a commit is synced before the next one is written: with a second one behind the break, the first was made.
+    """
+    log = _map(path.with_name(path.name + "-wal"))
+    try:
+        _, rest = _frames(log)
+        salts, header_holds = log[16:24], _header_holds(log)
+        made = 0
+        for image in rest:
+            header = log[image.offset - FRAME_HEADER : image.offset]
+            of_this_log = header[8:16] == salts or not header_holds
+            made += of_this_log and header[4:8] != bytes(4)
+        return made > 1
+    finally:
+        if isinstance(log, mmap.mmap):
+            log.close()
+
+
 def _map(path: Path) -> mmap.mmap | bytes:
     try:
         with path.open("rb") as file:
@@ -108,7 +129,7 @@ def _frames(log: mmap.mmap | bytes) -> tuple[list[Image], list[Image]]:
     salts = log[16:24]
     sums = _checksum(log[:24], order, (0, 0))
     committed = 0
-    if sums == struct.unpack(">II", log[24:32]):
+    if _header_holds(log):
         for n, image in enumerate(everything, start=1):
             header = log[image.offset - FRAME_HEADER : image.offset]
             sums = _checksum(header[:8] + log[image.offset : image.offset + PAGE], order, sums)
@@ -117,6 +138,12 @@ def _frames(log: mmap.mmap | bytes) -> tuple[list[Image], list[Image]]:
             if header[4:8] != b"\0\0\0\0":
                 committed = n
     return everything[:committed], everything[committed:]
+
+
+def _header_holds(log: mmap.mmap | bytes) -> bool:
+    if len(log) < WAL_HEADER:
+        return False
+    return _checksum(log[:24], ">" if log[3] & 1 else "<", (0, 0)) == struct.unpack(">II", log[24:32])
 
 
 def _checksum(data: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:

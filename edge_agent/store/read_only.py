@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from edge_agent.evidence import ChainReport, verify
 from edge_agent.store.errors import StoreDamaged, StoreLocked, StoreMissing, StoreUnreadable, means_damage, primary_code
-from edge_agent.store.listing import finding_bodies, latest_steps
+from edge_agent.store.listing import bodies_of, finding_bodies, latest_steps
 from edge_agent.store.rows import Meta, meta_of
 from edge_agent.store.schema import SCHEMA, check_schema
 from edge_agent.store.shapes import FindingRow
@@ -56,6 +56,13 @@ class StoreReader:
         """The latest step of each finding, newest first."""
         try:
             return latest_steps(finding_bodies(self._connection), limit)
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
+
+    def steps(self, finding: str) -> list[bytes]:
+        """The messages of one finding as they were sent, oldest first; none for an id that is not known."""
+        try:
+            return bodies_of(self._connection, finding)
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,7 +59,7 @@ def create(path: Path, *, busy_s: float) -> None:
         for table in TABLES:
             connection.execute(table)
         write_schema(connection, SCHEMA)
-        write_meta(connection, Meta(epoch=secrets.token_hex(8)))
+        write_meta(connection, Meta(epoch=os.urandom(8).hex()))
         connection.execute("COMMIT")
     finally:
         connection.close()

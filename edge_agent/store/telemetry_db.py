@@ -84,7 +84,8 @@ class TelemetryDb:
             table = self._table(INTERVALS, end_ms)
             changed += self.connection.execute(
                 f"INSERT INTO {table} (point, end_ms, start_ms, sent, body, chk) VALUES (?, ?, ?, 0, ?, ?)"
-                " ON CONFLICT (point, end_ms) DO UPDATE SET start_ms = excluded.start_ms, sent = 0, body = excluded.body, chk = excluded.chk"
+                " ON CONFLICT (point, end_ms) DO UPDATE"
+                " SET start_ms = excluded.start_ms, sent = 0, body = excluded.body, chk = excluded.chk"
                 " WHERE chk <> excluded.chk OR body <> excluded.body",
                 (point, end_ms, start_ms, body, row_check(INTERVALS, point, start_ms, end_ms, body)),
             ).rowcount

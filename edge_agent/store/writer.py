@@ -29,7 +29,7 @@ NEVER_S = float("inf")
 
 
 class Writer(threading.Thread):
-    """Owns the databases from `opened` to the end; other threads use `put`, `stop`, and the attributes without a dash."""
+    """Owns the databases from `opened` to the end; other threads use `put`, `stop` and the public attributes."""
 
     def __init__(self, open_databases: Callable[[], Databases], limits: Limits) -> None:
         super().__init__(name="store", daemon=True)

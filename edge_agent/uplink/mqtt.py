@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -59,15 +60,17 @@ class Will(NamedTuple):
 
 
 class _Client(paho.Client):
-    """The library's client with three places watched that it has no callback for.
+    """The library's client with four places watched that it has no callback for.
 
-    What came first (a web server answers with text), how large a packet says it is (before room is made for it), and
-    how the thread ended. The tests fail when a new version of the library no longer passes here.
+    What came first (a web server answers with text), how large a packet says it is (before room is made for it), how
+    the thread ended, and the socket while it shakes hands (the library would neither cut nor close it). The tests fail
+    when a new version of the library no longer passes here.
     """
 
     oversized = 0
     first_byte: int | None = None
     cause: BaseException | None = None
+    raw: socket.socket | None = None
     on_end: Callable[[], None] = staticmethod(lambda: None)
 
     def _sock_recv(self, bufsize: int) -> bytes:
@@ -89,6 +92,19 @@ class _Client(paho.Client):
                 self.cause = MqttFault("web_server" if web else "not_mqtt", host=self.host, port=self.port)
                 raise ConnectionError("not a broker")
         return received
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self._ssl_context is not None
+        wrapped = self._ssl_context.wrap_socket(tcp_sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.raw = wrapped
+        try:
+            wrapped.settimeout(self.connect_timeout)
+            wrapped.do_handshake()
+        except BaseException:
+            self.raw = None
+            wrapped.close()
+            raise
+        return wrapped
 
     def _thread_main(self) -> None:
         try:
@@ -203,6 +219,7 @@ class Session:
         self._up = False
         if self._client is not None:
             _cut(self._client)
+        self._fail_waiting(self.fault)
 
     @property
     def alive(self) -> bool:
@@ -344,7 +361,8 @@ class Session:
     def _granted(self, mid: int, reasons: list[int]) -> None:
         waiting = self._subacks.pop(mid, None)
         if waiting is None:
-            self._early[mid] = reasons
+            if len(self._early) < INBOX_MAX:
+                self._early[mid] = reasons
         elif not waiting.done():
             waiting.set_result(reasons)
 
@@ -354,7 +372,7 @@ class Session:
 
     def _take(self) -> None:
         self._rung = False
-        while self._inbox:
+        for _ in range(len(self._inbox)):  # what comes meanwhile rings again
             topic, payload = self._inbox.popleft()
             if self.alive:
                 self.on_message(topic, payload)
@@ -368,24 +386,27 @@ class Session:
         if self.fault is None:
             self.fault = self._why(client.cause, was_up)
         self._end.set()
-        if not self._connack.done():
-            self._connack.set_exception(self.fault)
-        for waiting in self._subacks.values():
-            if not waiting.done():
-                waiting.set_exception(self.fault)
-        if self._connack.done() and not self._connack.cancelled():
-            self._connack.exception()  # seen, whether or not anybody still waits for it
-        self._subacks.clear()
+        self._fail_waiting(self.fault)
         if was_up:
             self.on_lost(str(self.fault))
+
+    def _fail_waiting(self, fault: MqttFault) -> None:
+        pending: list[asyncio.Future[Any]] = [self._connack, *self._subacks.values()]
+        for waiting in pending:
+            if not waiting.done():
+                waiting.set_exception(fault)
+            if not waiting.cancelled():
+                waiting.exception()  # seen, whether or not anybody still waits for it
+        self._subacks.clear()
 
     def _why(self, cause: BaseException | None, was_up: bool) -> MqttFault:
         host, port = self._settings.host, self._settings.port
         if self._last_word is not None:
             return self._last_word
-        if not was_up and self._settings.tls is not None and (cause is None or isinstance(cause, ConnectionError)):
+        hung_up = cause is None or isinstance(cause, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+        if not was_up and hung_up and self._settings.tls is not None:
             return MqttFault("tls_cut", host=host, port=port)
-        if cause is not None:
+        if cause is not None and (was_up or not hung_up):
             return named(cause, host, port)
         if was_up:
             return MqttFault("lost", host=host, port=port, detail="-")
@@ -395,9 +416,9 @@ class Session:
         return MqttFault("closed_early", host=host, port=port)
 
 
-def _cut(client: paho.Client) -> None:
+def _cut(client: _Client) -> None:
     """Shut the socket under the library and under TLS: the library's thread reads the end and goes."""
-    raw = client.socket()
+    raw = client.socket() or client.raw
     if isinstance(raw, socket.socket):
         _cut_socket(raw)
 

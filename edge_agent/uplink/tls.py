@@ -54,10 +54,9 @@ def _load_own(made: ssl.SSLContext, cert: str, key: str) -> None:
     except ssl.SSLError as error:
         if "KEY_VALUES_MISMATCH" in (error.reason or "") or "KEY_TYPE_MISMATCH" in (error.reason or ""):
             raise MqttFault("tls_key_mismatch", cert=cert, key=key) from error
-        raise MqttFault(
-            "tls_no_certificate" if not _holds(cert, b"CERTIFICATE") else "tls_no_key",
-            path=cert if not _holds(cert, b"CERTIFICATE") else key,
-        ) from error
+        if not _certificate(cert):
+            raise MqttFault("tls_no_certificate", path=cert) from error
+        raise MqttFault("tls_no_key", path=key) from error
 
 
 class _Encrypted(Exception):
@@ -79,5 +78,9 @@ def _readable(path: str) -> None:
         raise MqttFault("tls_file_unreadable", path=path, detail=error.strerror or str(error)) from error
 
 
-def _holds(path: str, what: bytes) -> bool:
-    return b"-----BEGIN " + what in Path(path).read_bytes()
+def _certificate(path: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except (ssl.SSLError, OSError):
+        return False
+    return True

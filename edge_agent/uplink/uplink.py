@@ -116,6 +116,7 @@ class Uplink:
         upto = store.stats().kept_upto
         self.delivery = Delivery(self._pace, upto=upto, last=store.head()[0], by_broker=self._by_broker)
         self._blocks = Blocks(round(limits.telemetry_spread_s * 1000 * share), self._now_ms())
+        self._session: Session | None = None
         self._flights: dict[int, _Flight] = {}
         self._heard: deque[Heard] = deque(maxlen=64)
         self._points: set[str] | None = None  # None: all of them
@@ -147,6 +148,8 @@ class Uplink:
         """Say goodbye to the broker; `run` returns."""
         self._stop.set()
         self._bell.set()
+        if self._session is not None and not self.report.connected:
+            self._session.drop("closed")
 
     async def run(self) -> None:
         """Connect, deliver, connect again. Returns after `stop`; raises nothing but a cancellation."""
@@ -157,8 +160,9 @@ class Uplink:
                     await self._connection()
                     patience_s = 0.0
                 except MqttFault as fault:
-                    patience_s = fault.at_least_s
-                    self._trouble(fault)
+                    if not self._stop.is_set():
+                        patience_s = fault.at_least_s
+                        self._trouble(fault)
                 except Exception as error:
                     log.exception("uplink broke", host=self._mqtt.host)
                     self._trouble(MqttFault("broken", host=self._mqtt.host, port=self._mqtt.port, detail=repr(error)))
@@ -180,6 +184,7 @@ class Uplink:
             check_time=check_time,
             fresh=self._fresh,
         )
+        self._session = session
         session.on_message = self._on_message
         session.on_published = self._on_published
         session.on_lost = lambda _words: self._bell.set()
@@ -203,6 +208,7 @@ class Uplink:
             if self.report.connected:
                 self.report.connected, self.report.since_ms = False, self._clock.now_ms()
             session.drop("closed")
+            self._session = None
 
     def _is_up(self, session: Session, now_ms: Ms) -> None:
         self.report.connected, self.report.since_ms = True, self._clock.now_ms()

@@ -1,4 +1,4 @@
-"""Poll histories as a field bus makes them, with the truth beside: late polls, lost polls, gaps, rollovers, coarse floats.
+"""Poll histories as a field bus makes them, with the truth beside: polls late or lost, gaps, rollovers, coarse floats.
 
 Power is constant between two readings that vouch for their time and does what it likes in any longer gap, so that the
 truth of every window can be integrated exactly and must lie between the bounds.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import floor, frexp, hypot, sqrt
 from random import Random
 
@@ -134,7 +135,7 @@ def point_history(name: str, random: Random) -> PointHistory:
         modulus=dict.fromkeys((EP, EQ), MODULUS_WH),
         quantities=frozenset([*registers, *samples]),
     )
-    wrapped = sum(b[1] < a[1] for rows in registers.values() for a, b in zip(rows, rows[1:], strict=False))
+    wrapped = sum(b[1] < a[1] for rows in registers.values() for a, b in pairwise(rows))
     assert rolls or not wrapped
     return PointHistory(point, times, registers, samples, truth, wrapped)
 

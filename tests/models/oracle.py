@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from itertools import pairwise
 from math import hypot, nan
 
 HOUR_MS = 3_600_000
@@ -50,7 +51,7 @@ class RegisterOracle:
         self.step = [s * k for _, _, s in readings]
         self.energy = [0.0]
         self.poll_ms = poll_ms
-        for (_, old, _), (_, new, _) in zip(readings, readings[1:], strict=False):
+        for (_, old, _), (_, new, _) in pairwise(readings):
             moved = new - old
             if moved < 0:
                 assert modulus is not None

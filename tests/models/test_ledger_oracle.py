@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from math import hypot, isnan
 from random import Random
 
@@ -13,12 +14,25 @@ import pytest
 
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.views import Band, Demand, Interval, Source
-from edge_agent.model import Reading
-from tests.models.histories import EP, EQ, MODULUS_WH, S_CAP_VA, K, P, PointHistory, Q, apparent_samples, point_history
+from edge_agent.model import Quantity, Reading
+from tests.models.histories import (
+    EP,
+    EQ,
+    MODULUS_WH,
+    S_CAP_VA,
+    K,
+    P,
+    PointHistory,
+    Q,
+    Truth,
+    apparent_samples,
+    point_history,
+)
 from tests.models.oracle import PowerOracle, RegisterOracle, Window, apparent
 
 HISTORIES = int(os.environ.get("EDGE_PROVE_HISTORIES", "100"))
 SLACK_W = 1e-3  # sums of floats
+pytestmark = pytest.mark.timeout(120 + HISTORIES)
 
 
 def histories(count: int, seed: str) -> Iterator[tuple[list[PointHistory], list[list[tuple[Reading, int]]]]]:
@@ -73,12 +87,21 @@ class Oracle:
             reactive.window(start_ms, end_ms) if reactive else None,
         )
 
+    def means_of_several(self, period_ms: int) -> list[tuple[int, int]]:
+        """(start, end) of the whole periods between two neighbouring block ends at which all registers are known."""
+        registers = list(self.registers.values())
+        if not registers:
+            return []
+        t = registers[0].t
+        ends = range(-(-t[0] // period_ms) * period_ms, t[-1] + 1, period_ms)
+        exact = [e for e in ends if all(r.exact(e) is not None for r in registers)]
+        return [(a, b) for a, b in pairwise(exact) if b - a > period_ms]
+
     def tells(self, start_ms: int, end_ms: int) -> bool:
         """Whether the readings say anything of their own about this window."""
-        windows = [
-            self.register_window(start_ms, end_ms)[0],
-            self.sampled[0] and self.sampled[0].window(start_ms, end_ms),
-        ]
+        power = self.sampled[0]
+        sampled = power.window(start_ms, end_ms) if power is not None else None
+        windows = [self.register_window(start_ms, end_ms)[0], sampled]
         return any(w is not None and w.told for w in windows)
 
 
@@ -133,9 +156,6 @@ def compare_several(interval: Interval, oracle: Oracle) -> None:
     """Several whole periods of which only the mean is known: at least one of them reached it."""
     register, demand = oracle.registers[EP], interval.register
     assert demand is not None
-    assert (
-        interval.start_ms + interval.count * (interval.end_ms - interval.start_ms) // interval.count == interval.end_ms
-    )
     before, after = register.exact(interval.start_ms), register.exact(interval.end_ms)
     assert before is not None, interval
     assert after is not None, interval
@@ -166,7 +186,10 @@ def test_every_window_has_the_bounds_that_the_rule_gives():
                 compare_register(interval, oracle, seen)
                 compare_sampled(interval, oracle, seen)
                 seen["windows"] += 1
-            for interval in (i for i in mine if i.count > 1 and i.spans != "gap"):
+            several = [i for i in mine if i.count > 1 and i.spans != "gap"]
+            assert [(i.start_ms, i.end_ms) for i in several] == oracle.means_of_several(point.period_ms)
+            for interval in several:
+                assert interval.end_ms - interval.start_ms == interval.count * point.period_ms
                 compare_several(interval, oracle)
                 seen["mean of several"] += 1
             told = set(ends)
@@ -205,9 +228,9 @@ def test_the_truth_lies_between_the_bounds():
     assert seen["several"] > 0
 
 
-def hold_truth(interval: Interval, demand: Demand, truth: dict[object, object], seen: Counter[str]) -> None:
-    active = truth[P].mean(interval.start_ms, interval.end_ms)  # type: ignore[attr-defined]
-    reactive = truth[Q].mean(interval.start_ms, interval.end_ms)  # type: ignore[attr-defined]
+def hold_truth(interval: Interval, demand: Demand, truth: dict[Quantity, Truth], seen: Counter[str]) -> None:
+    active = truth[P].mean(interval.start_ms, interval.end_ms)
+    reactive = truth[Q].mean(interval.start_ms, interval.end_ms)
     for band, mean in ((demand.active, active), (demand.reactive, reactive)):
         if band is not None:
             assert band.low - SLACK_W <= mean <= band.high + SLACK_W, (interval, mean)
@@ -217,11 +240,11 @@ def hold_truth(interval: Interval, demand: Demand, truth: dict[object, object], 
         seen["apparent"] += 1
 
 
-def hold_some_truth(interval: Interval, demand: Demand, truth: dict[object, object], seen: Counter[str]) -> None:
+def hold_some_truth(interval: Interval, demand: Demand, truth: dict[Quantity, Truth], seen: Counter[str]) -> None:
     """At least one of the periods had the mean, and none had more than `high`."""
     period = (interval.end_ms - interval.start_ms) // interval.count
     starts = range(interval.start_ms, interval.end_ms, period)
-    means = [truth[P].mean(start, start + period) for start in starts]  # type: ignore[attr-defined]
+    means = [truth[P].mean(start, start + period) for start in starts]
     assert len(means) == interval.count
     assert demand.active is not None
     assert demand.active.low - SLACK_W <= max(means) <= demand.active.high + SLACK_W

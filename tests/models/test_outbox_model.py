@@ -186,8 +186,8 @@ MATTERS = {
 }  # fmt: skip
 
 
-class TestOutbox(Outbox.TestCase):  # type: ignore[name-defined,misc]
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestOutbox = Outbox.TestCase
+TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 def test_every_case_that_matters_was_met():

@@ -12,8 +12,9 @@ SENTENCES: dict[str, str] = {
         "site file."
     ),
     "uplink.no_answer": (
-        "{host} port {port} does not answer as an MQTT broker does. Check that this is the broker's port (1883 "
-        "plain, 8883 TLS) and that no firewall is in between."
+        "{host} port {port} does not answer as an MQTT broker does. Check that this is the broker's port "
+        "(1883 plain, 8883 TLS) and that no firewall is in between; a broker that knows no MQTT 5 may fall silent "
+        'too, then set mqtt.version = "3.1.1".'
     ),
     "uplink.unreachable": (
         "{host} port {port} cannot be reached: {detail}. Check the gateway's network, and mqtt.host in the site file."

@@ -1,4 +1,7 @@
-"""Log lines: events in words with fields, to stderr; JSON for the journal, text for a terminal."""
+"""Log lines: events in words with fields, to stderr; JSON for the journal, text for a terminal.
+
+`app` and `cli` import this room before any other: the first import of structlog decides whether rich comes with it.
+"""
 
 from __future__ import annotations
 

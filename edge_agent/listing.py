@@ -1,0 +1,64 @@
+"""What the verbs list, as plain data: the same from a running agent and from the store as it lies on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from edge_agent.load.points import Timeline, in_force
+from edge_agent.model import UNIT, Gap, Identity, Ms, Outcome, Profile
+from edge_agent.store import FindingRow
+
+BEHIND_CT = frozenset({"Wh", "varh", "VAh", "W", "var", "VA"})
+"""Units of what K turns into the primary side."""
+
+
+def plain_row(row: FindingRow) -> dict[str, Any]:
+    """One finding: its latest step."""
+    return {
+        "finding": row.finding,
+        "topic": row.topic,
+        "point": row.point,
+        "step": row.step,
+        "severity": row.severity,
+        "active": row.data.get("active", False),
+        "opened": row.data.get("opened", row.first_time),
+        "time": row.time,
+        "route": row.data.get("route", ""),
+        "due": row.data.get("due", ""),
+        "trial": row.data.get("trial", False),
+        "check_archive": row.data.get("check_archive", False),
+        "seq": row.seq,
+    }
+
+
+def steps_of(bodies: Iterable[bytes]) -> list[Mapping[str, Any]]:
+    """The steps of one finding as `explain` wants them, from its messages in order."""
+    messages = (msgspec.json.decode(body, type=dict[str, Any]) for body in bodies)
+    return [{**m["data"], "severity": m["severity"], "time": m.get("time", "")} for m in messages]
+
+
+def plain_outcome(outcome: Outcome, profile: Profile, k: Timeline, now_ms: Ms) -> dict[str, Any]:
+    """One register: where it sits, what it said, and what that means on the primary side where K is known."""
+    register = next(r for r in profile.registers if r.quantity is outcome.quantity)
+    row: dict[str, Any] = {
+        "quantity": outcome.quantity.value,
+        "register": register.address,
+        "type": register.type,
+        "unit": UNIT[outcome.quantity],
+    }
+    if isinstance(outcome, Gap):
+        return {**row, "gap": outcome.cause.value, "detail": outcome.detail}
+    if outcome.frame is not None:
+        row |= {"asked": outcome.frame.request.hex(" "), "frame": outcome.frame.reply.hex(" ")}
+    if isinstance(outcome, Identity):
+        return {**row, "text": outcome.text}
+    row |= {"value": outcome.value, "step": outcome.step, "side": profile.side}
+    if row["unit"] not in BEHIND_CT:
+        return row
+    if profile.side == "primary":
+        return {**row, "primary": outcome.value}
+    ratio = in_force(k, now_ms)
+    return row if ratio is None else {**row, "k": ratio, "primary": outcome.value * ratio}

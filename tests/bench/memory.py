@@ -1,0 +1,88 @@
+"""The agent's memory with 64 points and TLS: client certificate, mosquitto with TLS, audit, store and delivery on.
+
+The meters are polled once a second instead of every quarter minute, so that what fills up with polls (the frames that
+a link remembers, the image, the open intervals) has filled up within the time of a measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import trustme
+
+from tests.bench.figures import Figure, Table
+from tests.bench.processes import Child, Memory, memory, python
+from tests.bench.sites import Place, scenario, write_site
+from tests.broker import Broker, TlsFiles
+
+POINTS = 64
+GOAL_MIB = 56.0
+SERVICE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""As systemd/edge-agent.service sets them."""
+
+
+class Identities(NamedTuple):
+    """TLS files of a broker, and of the gateway that it lets in."""
+
+    broker: TlsFiles
+    gateway: TlsFiles
+
+
+def identities(folder: Path, gateway: str = "gw-1") -> Identities:
+    folder.mkdir(parents=True)
+    authority = trustme.CA()
+    ca = folder / "ca.crt"
+    authority.cert_pem.write_to_path(str(ca))
+    files = []
+    for name, leaf in (
+        ("broker", authority.issue_cert("localhost", "127.0.0.1")),
+        ("gateway", authority.issue_cert(f"{gateway}.test", common_name=gateway)),
+    ):
+        cert, key = folder / f"{name}.crt", folder / f"{name}.key"
+        cert.write_bytes(b"".join(part.bytes() for part in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(str(key))
+        files.append(TlsFiles(ca, cert, key, require_client=True))
+    return Identities(*files)
+
+
+@contextmanager
+def agent_with_tls(folder: Path, *, links: int = 1, every_s: float = 1, profile: str = "acrel-dtsd1352") -> Iterator[Child]:
+    """A real agent with 64 points on 1 or 64 links, its meters and its broker, running until the block ends."""
+    tls = identities(folder / "tls")
+    with ExitStack() as stage:
+        broker = stage.enter_context(Broker(folder / "broker", tls=tls.broker))
+        single = int(links > 1)
+        plan = scenario(folder, POINTS, profile=profile)
+        words = ("-m", "tests.bench.meters", plan, str(1 - single), str(single))
+        meters = stage.enter_context(Child("meters", python(*words), folder, talks=True))
+        ports = json.loads(meters.ask())[0]
+        places = [Place(port, 1) for port in ports] if single else [Place(ports[0], 1 + i) for i in range(POINTS)]
+        site = write_site(folder, places, mqtt_port=broker.port, profile=profile, every_s=every_s, tls=tls.gateway)
+        command = python("-X", "faulthandler", "-B", "-m", "edge_agent", "run", "--site", site)
+        agent = stage.enter_context(Child("agent", command, folder, env=SERVICE))
+        yield agent
+        agent.check()
+        if "as u'gw-1'" not in broker.log and "gw-1" not in broker.log:
+            raise RuntimeError(f"the agent did not reach its broker:\n{broker.log[-600:]}")
+
+
+def held(agent: Child, seconds: float) -> Memory:
+    time.sleep(seconds)
+    agent.check()
+    return memory(agent.pid)
+
+
+def report(table: Table, folder: Path, *, quick: bool) -> None:
+    seconds = 20.0 if quick else 240.0
+    for links in (1, POINTS):
+        with agent_with_tls(folder / str(links), links=links) as agent:
+            early, late = held(agent, 15.0), held(agent, seconds)
+        what = f"{POINTS} points, TLS, {links} link{'s' * (links > 1)}"
+        table.add(Figure(f"RSS with {what}", "MiB", late.rss_mib, at_most=GOAL_MIB))
+        table.add(Figure(f"PSS with {what}", "MiB", late.pss_mib))
+        table.note(f"memory: {what}: {early.rss_mib:.1f} MiB after 15 s, {late.rss_mib:.1f} MiB {seconds:.0f} s later")

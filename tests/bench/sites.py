@@ -1,0 +1,106 @@
+"""Site files and simulated meters for measurements: as many alike as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.broker import TlsFiles
+
+CONTRACT_KVA = 250
+
+
+class Place(NamedTuple):
+    """Where a meter answers."""
+
+    port: int
+    unit: int
+
+
+def write_site(
+    folder: Path,
+    places: Sequence[Place],
+    *,
+    mqtt_port: int,
+    profile: str = "bench-30",
+    every_s: float = 1,
+    gateway: str = "gw-1",
+    tls: TlsFiles | None = None,
+    extra: str = "",
+) -> Path:
+    """One meter, one point with a complete archive for each place; returns the site file."""
+    for name in ("state", "run"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    host = "127.0.0.1" if tls is None else "localhost"
+    parts = [
+        f'[site]\nutility = "bench"\ngateway = "{gateway}"\n\n[paths]\nstate = "{folder}/state"\nruntime = "{folder}/run"\n',
+        f'[mqtt]\nhost = "{host}"\nport = {mqtt_port}\n',
+    ]
+    if tls is not None:
+        parts.append(f'[mqtt.tls]\nca = "{tls.ca}"\ncert = "{tls.cert}"\nkey = "{tls.key}"\n')
+    if extra:
+        parts.append(extra)
+    parts += [_link(port) for port in dict.fromkeys(place.port for place in places)]
+    parts += [_device(i, place, profile, every_s) for i, place in enumerate(places, start=1)]
+    parts += [_point(i) for i in range(1, len(places) + 1)]
+    path = folder / "site.toml"
+    path.write_text("\n".join(parts), encoding="utf-8")
+    return path
+
+
+def scenario(folder: Path, count: int, *, profile: str = "bench-30", p_kw: float = 150) -> Path:
+    """Meters of one load, units 1 to `count`; a display changes once a second, as the values are asked for."""
+    path = folder / "meters.toml"
+    path.write_text(
+        f"""[clock]
+start = 2026-03-02T00:00:00+08:00
+
+[[meter]]
+id = "m"
+profile = "{profile}"
+unit = 1
+count = {count}
+ct = "400/5"
+refresh_ms = 1000
+registers = {{ active_energy_import = 1234.56, reactive_energy_import = 765.43 }}
+load = {{ kind = "constant", p_kw = {p_kw}, pf = 0.85 }}
+""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _link(port: int) -> str:
+    return f'[[link]]\nid = "port-{port}"\nkind = "modbus-tcp"\nhost = "127.0.0.1"\nport = {port}\n'
+
+
+def _device(i: int, place: Place, profile: str, every_s: float) -> str:
+    return (
+        f'[[device]]\nid = "m{i}"\nlink = "port-{place.port}"\nunit = {place.unit}\nprofile = "{profile}"\n'
+        f"every_s = {every_s:g}\n"
+    )
+
+
+def _point(i: int) -> str:
+    fact = 'state = "verified"\nverified_at = 2026-01-05\nverified_by = "t-17"\n'
+    return f"""[[point]]
+id = "p{i}"
+meter = "m{i}"
+time_zone = "Asia/Shanghai"
+u_n_v = 400
+wiring = "3p4w"
+
+[point.accepted]
+at = 2026-01-05
+by = "t-17"
+
+[[point.capacity]]
+from = 2024-01-01
+kva = {CONTRACT_KVA}
+basis = "capacity"
+{fact}
+[[point.ct]]
+from = 2024-01-01
+ratio = "400/5"
+{fact}"""

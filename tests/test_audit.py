@@ -1,0 +1,477 @@
+"""Stories of findings: what was measured, and every step that is told of it; tests/scenarios holds them, by topic.
+
+Each story is played twice, the second time with a restart at every instant: the steps are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import hypot, isnan, sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+
+from edge_agent.archive import Archive
+from edge_agent.assembly import core_with
+from edge_agent.audit.lifecycle import Lifecycle, Lifetime, lifetime
+from edge_agent.audit.release import release_from
+from edge_agent.audit.topic import Answer, AuditTopic, Step, StepKind, Verdict
+from edge_agent.audit.track import Track
+from edge_agent.image import ProcessImage, Snapshot
+from edge_agent.load.points import LoadPoint
+from edge_agent.load.views import Band, Demand, Interval, LoadView, RegisterEvent, Source
+from edge_agent.model import ClockQuality, ClockState, Gap, GapCause, Ms, Quantity, Reading
+from tests.on_paper import MINUTE_MS, archive_of, local_ms, published
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+RELEASES, TOPICS = published()
+PF = 0.85
+POLL_MS = 15_000
+
+
+def cases() -> list[Any]:
+    out = []
+    for path in sorted(SCENARIOS.glob("*.toml")):
+        story = tomli.loads(path.read_text())
+        for case in story.pop("case"):
+            topic = path.stem.replace("_", "-")
+            merged = {"topics": [topic], **story, **case, "point": {**story.get("point", {}), **case.get("point", {})}}
+            out.append(pytest.param(topic, merged, id=f"{topic}: {case['name']}"))
+    return out
+
+
+class Office:
+    """Topics, releases and the life of findings of one or two points; `forgetful` restarts it after every call."""
+
+    def __init__(self, topics: Sequence[str], archive: Archive, *, forgetful: bool) -> None:
+        self.archive = archive
+        self.topics = [TOPICS[t] for t in topics]
+        self.forgetful = forgetful
+        self.saved: dict[str, str] = {}
+        self.answers: Counter[Answer] = Counter()
+        self.reasons: set[str] = set()
+        self.steps: list[Step] = []
+        self.life = self._new()
+
+    def _new(self) -> Lifecycle:
+        return Lifecycle("gw-1", self.topics, RELEASES, self.archive, {"p": POLL_MS})
+
+    def _done(self, out: Lifetime) -> list[str]:
+        self.saved |= {id_: json.dumps(track.to_plain()) for id_, track in out.changed.items()}
+        if self.forgetful:
+            self.life = self._new()
+            self.life.restore(Track.from_plain(json.loads(plain)) for plain in self.saved.values())
+        self.steps += out.steps
+        several = len(self.topics) > 1
+        return [f"{s.topic} {said(s)}" if several else said(s) for s in out.steps] + [
+            f"note {n.work_order}" for n in out.notes
+        ]
+
+    def look(self, view: LoadView) -> list[str]:
+        told: list[str] = []
+        for topic in self.topics:
+            out = lifetime()
+            verdicts = list(topic.examine(view, self.archive, RELEASES[topic.id]))
+            self.answers.update(v.answer for v in verdicts)
+            self.reasons |= {v.reason for v in verdicts if v.answer is Answer.UNKNOWN}
+            self.life.judge(verdicts, topic.id, out)
+            told += self._done(out)
+        return told
+
+    def confirm(self, confirmed_ms: Mapping[str, Ms], now_ms: Ms) -> list[str]:
+        out = lifetime()
+        self.life.confirm(confirmed_ms, now_ms, out)
+        return self._done(out)
+
+    def tell_owed(self, now_ms: Ms) -> list[str]:
+        out = lifetime()
+        self.life.tell_owed(now_ms, out)
+        return self._done(out)
+
+    def by_hand(self, now_ms: Ms) -> list[str]:
+        out = lifetime()
+        self.life.clear_by_hand(self.steps[-1].finding, "t-17", now_ms, out)
+        return self._done(out)
+
+
+def said(step: Step) -> str:
+    return f"{step.kind} {step.reason if step.kind is StepKind.CLEARED else step.severity}"
+
+
+@dataclass
+class Played:
+    """A story's outcome: what was told at each instant, as written in the scenario."""
+
+    told: list[str]
+    expected: list[str]
+    office: Office
+    judged: Counter[Answer] = field(default_factory=Counter)
+
+
+# -- capacity: demand in, steps out -----------------------------------------------------------------------------
+
+
+def play_demand(case: Mapping[str, Any], office: Office) -> Played:
+    unit = "kw" if case["topics"] == ["cap-demand-over"] else "kva"
+    told, expected = [], []
+    for number, (end_ms, value, expect) in enumerate(demand_rows(case, unit)):
+        interval = interval_of(end_ms, value, unit, active_only=case.get("active_only", False))
+        now = office.look(LoadView(end_ms + 200, [interval]))
+        if number in case.get("unconfirmed", ()):
+            now += office.confirm({"p": end_ms - POLL_MS}, end_ms + 2 * POLL_MS)
+            assert office.life.wants() == {"p"}, "a reading that confirms is wanted"
+            now += office.confirm({"p": end_ms - POLL_MS}, end_ms + 2 * POLL_MS + 120_000)
+        else:
+            now += office.confirm({"p": end_ms - POLL_MS}, end_ms + 200)
+            now += office.confirm({"p": end_ms}, end_ms + POLL_MS)
+        assert not office.life.wants()
+        told.append(", ".join(now))
+        expected.append(expect)
+    return Played(told, expected, office)
+
+
+def demand_rows(case: Mapping[str, Any], unit: str) -> Iterable[tuple[Ms, Any, str]]:
+    if "rows" in case:
+        for end, value, expect in case["rows"]:
+            yield local_ms(end), value, expect
+        return
+    step_ms = case.get("slide_min", 15) * MINUTE_MS
+    for i, (value, expect) in enumerate(zip(case[unit], case["expect"], strict=True)):
+        yield local_ms(case["start"]) + i * step_ms, value, expect
+
+
+def interval_of(end_ms: Ms, value: Any, unit: str, *, active_only: bool = False, point: str = "p") -> Interval:
+    start_ms, block = end_ms - 15 * MINUTE_MS, end_ms % (15 * MINUTE_MS) == 0
+    if not isinstance(value, list) and isnan(value):
+        return Interval(point, start_ms, end_ms, block, None, None, end_ms + 100, 1, "no_reading")
+    low, high = value if isinstance(value, list) else (value, value)
+    return Interval(point, start_ms, end_ms, block, demand_of(low, high, unit, active_only), None, end_ms + 100)
+
+
+def demand_of(low: float, high: float, unit: str, active_only: bool = False) -> Demand:
+    band = Band(low * 1000, (low + high) * 500, high * 1000)
+    if unit == "kw" or active_only:
+        return Demand(Source.REGISTER, band, None, None, 1.0, 0.0)
+    return Demand(Source.REGISTER, band.over(1 / PF), band.over(1 / sqrt(1 - PF**2)), band, 1.0, 0.0)
+
+
+# -- registers: events in, steps out ----------------------------------------------------------------------------
+
+
+def play_registers(case: Mapping[str, Any], office: Office) -> Played:
+    told, expected = [], []
+    for at, kind, before, after, expect in case["rows"]:
+        at_ms = local_ms(at)
+        match kind:
+            case "by hand":
+                now = office.by_hand(at_ms)
+            case "quiet":
+                now = office.look(LoadView(at_ms))
+            case _:
+                known = kind if kind in {"rollover", "replacement"} else "decrease"
+                event = RegisterEvent(
+                    "p", "m1", Quantity.ACTIVE_ENERGY_IMPORT, known,
+                    before * 1000, after * 1000, at_ms - POLL_MS, at_ms,
+                    confirmed=kind != "read once", serial_known=kind != "serial unknown",
+                )  # fmt: skip
+                now = office.look(LoadView(at_ms, events=[event]))
+        told.append(", ".join(now))
+        expected.append(expect)
+    return Played(told, expected, office)
+
+
+# -- communication: answers of devices in, steps out ------------------------------------------------------------
+
+
+def play_answers(case: Mapping[str, Any], office: Office) -> Played:
+    """Devices m1, m2 belong to points p, p2."""
+    points = {"m1": "p", "m2": "p2"}
+    image = ProcessImage({d: ("lan", points[d]) for d in case["devices"]})
+    start_ms, minute, told = local_ms(case["start"]), 0, []
+    clock = ClockState(ClockQuality.SYNCED, start_ms, 0)
+    for minutes, *words in case["reads"]:
+        for _ in range(minutes):
+            bt_ms = minute * MINUTE_MS
+            image.take([o for d, word in zip(case["devices"], words, strict=True) for o in answer_of(d, word, bt_ms)])
+            snapshot = image.cut(bt_ms, clock)
+            before = len(office.steps)
+            now = office.look(LoadView(start_ms + bt_ms, comms=snapshot.comms)) if snapshot.comms else []
+            now += office.tell_owed(start_ms + bt_ms)
+            whom = [s.point or s.measured["devices"] for s in office.steps[before:]] + ["p"]
+            told += [f"{minute}: {step} {who}" for step, who in zip(now, whom, strict=False)]
+            minute += 1
+    return Played(told, case["expect"], office)
+
+
+def answer_of(device: str, word: str, bt_ms: Ms) -> list[Reading | Gap]:
+    if word == "nothing":
+        return []
+    quantity = Quantity.ACTIVE_ENERGY_IMPORT
+    if word == "good":
+        return [Reading(device, quantity, 1e6, 10.0, bt_ms, None)]
+    return [Gap(device, quantity, GapCause(word), bt_ms, "")]
+
+
+PLAYERS: dict[str, Callable[[Mapping[str, Any], Office], Played]] = {
+    "cap-over-contract": play_demand,
+    "cap-heavy-load": play_demand,
+    "cap-demand-over": play_demand,
+    "met-decrease": play_registers,
+    "dat-comm": play_answers,
+}
+
+
+def site_of(case: Mapping[str, Any]) -> Archive:
+    changes = {k: None if v == "none" else v for k, v in case["point"].items()}
+    return archive_of({**changes, "id": "p"}, {**changes, "id": "p2", "meter": "m2"})
+
+
+@pytest.mark.parametrize(("topic", "case"), cases())
+def test_story(topic: str, case: dict[str, Any]):
+    played = PLAYERS[topic](case, Office(case["topics"], site_of(case), forgetful=False))
+    assert played.told == played.expected
+    office = played.office
+    if not any(played.expected) and not case.get("reasons"):
+        judged = office.answers.total() - office.answers[Answer.UNKNOWN]
+        assert judged or (topic == "met-decrease" and "rollover" in case["name"]), "nothing was judged"
+    assert set(case.get("reasons", ())) <= office.reasons
+    if "last" in case:
+        assert last_of(office.steps, case["last"]) == case["last"]
+    for finding in {s.finding for s in office.steps}:
+        numbers = [s.n for s in office.steps if s.finding == finding]
+        assert numbers == list(range(1, len(numbers) + 1)), finding
+
+
+@pytest.mark.parametrize(("topic", "case"), cases())
+def test_story_with_a_restart_at_every_instant(topic: str, case: dict[str, Any]):
+    steady = PLAYERS[topic](case, Office(case["topics"], site_of(case), forgetful=False))
+    forgetful = PLAYERS[topic](case, Office(case["topics"], site_of(case), forgetful=True))
+    steps = [json.dumps(plain(s), default=str) for s in forgetful.office.steps]
+    assert steps == [json.dumps(plain(s), default=str) for s in steady.office.steps]
+    notes = [t for t in steady.told if "note" in t]
+    assert [t for t in forgetful.told if "note" not in t] == [t for t in steady.told if t not in notes]
+
+
+def plain(step: Step) -> dict[str, Any]:
+    return {name: getattr(step, name) for name in Step.__slots__}
+
+
+def last_of(steps: Sequence[Step], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    last = steps[-1]
+    own = {
+        "findings": len({s.finding for s in steps}),
+        "time": datetime.fromtimestamp((last.time_ms + 8 * 3_600_000) / 1000, UTC).strftime("%Y-%m-%d %H:%M"),
+        "counts": dict(last.counts),
+        "route": last.route.value,
+        "severity": last.severity.value,
+    }
+    return {key: own[key] if key in own else getattr(last, key) for key in wanted}
+
+
+# -- what a list of demands cannot say ---------------------------------------------------------------------------
+
+
+def verdict_of(interval: Interval, topic: str = "cap-over-contract") -> Verdict:
+    (verdict,) = TOPICS[topic].examine(LoadView(interval.end_ms, [interval]), archive_of({}), RELEASES[topic])
+    return verdict
+
+
+def window(register: Demand | None, sampled: Demand | None, *, count: int = 1, spans: str = "") -> Interval:
+    end_ms = local_ms("2026-03-10 12:00")
+    return Interval("p", end_ms - count * 15 * MINUTE_MS, end_ms, True, register, sampled, end_ms, count, spans)
+
+
+def kva(low: float, high: float | None = None) -> Demand:
+    return demand_of(low, low if high is None else high, "kva")
+
+
+def kw(value: float) -> Demand:
+    return demand_of(value, value, "kva", active_only=True)
+
+
+@pytest.mark.parametrize(
+    ("register", "sampled", "answer"),
+    [
+        (kva(255), kva(260), Answer.BREACH),
+        (kva(255), kva(249), Answer.BETWEEN),
+        (kva(249), kva(260), Answer.BETWEEN),
+        (kva(200), kva(210), Answer.CLEAR),
+        (kva(200), kva(245), Answer.BETWEEN),
+        (kva(255), kva(200), Answer.BETWEEN),
+        (kva(255), None, Answer.BREACH),
+        (None, kva(255), Answer.BREACH),
+    ],
+)
+def test_where_both_sources_exist_both_must_agree(register: Demand | None, sampled: Demand | None, answer: Answer):
+    assert verdict_of(window(register, sampled)).answer is answer
+
+
+def test_registers_of_active_energy_alone_leave_apparent_power_to_the_samples():
+    assert verdict_of(window(kw(220), kva(258.82))).answer is Answer.BREACH
+    assert verdict_of(window(kw(150), kva(200))).answer is Answer.CLEAR
+    assert verdict_of(window(kw(220), None)).reason == "active_power_only"
+
+
+@pytest.mark.parametrize("spans", ["archive_change", "clock_step", "register_break", "gap", "no_reading"])
+def test_a_window_that_spans_a_change_is_not_judged(spans: str):
+    verdict = verdict_of(window(kva(300), None, spans=spans))
+    assert (verdict.answer, verdict.reason) == (Answer.UNKNOWN, spans)
+
+
+def test_a_step_of_the_register_that_is_worth_much_is_said():
+    coarse = Demand(Source.REGISTER, Band(2e5, 2.1e5, 2.2e5), None, Band(235e3, 250e3, 265e3), 1.0, resolution=15e3)
+    verdict = verdict_of(window(coarse, None))
+    assert (verdict.answer, verdict.reason) == (Answer.BETWEEN, "register_too_coarse")
+
+
+def test_the_mean_of_several_periods_accuses_and_never_clears():
+    assert verdict_of(window(kva(255, 500), None, count=2)).answer is Answer.BREACH
+    assert verdict_of(window(kva(100, 110), None, count=2)).answer is Answer.UNKNOWN
+
+
+def test_the_mean_of_several_periods_is_no_two_hours():
+    """At least one of eight periods was at 84 %: that is not heavy load for two hours."""
+    office = Office(["cap-heavy-load"], archive_of({}), forgetful=False)
+    interval = window(kva(210, 400), None, count=8)
+    assert office.look(LoadView(interval.end_ms, [interval])) == []
+    assert not office.life.wants()
+    assert office.answers[Answer.BREACH] == 1
+
+
+def test_an_open_finding_about_the_data_blinds_the_capacity_topics():
+    fly = AuditTopic("met-fly", lambda *_: iter(()))
+    level = {"severity": "major", "above": 0.0, "open": {"k": 1, "n": 1}, "source": "[M]"}
+    told = {
+        "topic": "met-fly", "version": 1, "status": "published", "episode": "once", "route": "metering",
+        "iec": "1.1.1.1", "clear": "manual", "levels": [level],
+    }  # fmt: skip
+    releases = {**RELEASES, "met-fly": release_from(told, "00")}
+    topic = TOPICS["cap-over-contract"]
+    life = Lifecycle("gw-1", [fly, topic], releases, archive_of({}))
+    now_ms = local_ms("2026-03-10 12:00")
+    out = lifetime()
+    life.judge([Verdict("p", Answer.BREACH, now_ms - 1, now_ms, low=1.0, high=1.0, confirmed=True)], "met-fly", out)
+    assert [s.topic for s in out.steps] == ["met-fly"]
+
+    def judge(minutes: int, value: float) -> list[str]:
+        mine = lifetime()
+        end_ms = now_ms + minutes * MINUTE_MS
+        view = LoadView(end_ms, [interval_of(end_ms, value, "kva")])
+        life.judge(topic.examine(view, archive_of({}), RELEASES[topic.id]), topic.id, mine)
+        life.confirm({"p": end_ms}, end_ms, mine)
+        return [said(s) for s in mine.steps]
+
+    assert judge(15, 300) == [], "a point whose register flies is not over its contract"
+    assert life.clear_by_hand(out.steps[0].finding, "t-17", now_ms, lifetime())
+    assert judge(30, 300) == ["opened notice"]
+
+
+def test_a_reading_that_goes_back_confirms_nothing():
+    """A bad frame too high by little passes for energy until the next reading: what it decided is let go."""
+    office = Office(["cap-over-contract"], archive_of({}), forgetful=False)
+    interval = window(kva(260), None)
+    office.look(LoadView(interval.end_ms, [interval]))
+    out = lifetime()
+    after_ms = interval.end_ms + 2 * POLL_MS
+    office.life.confirm({"p": after_ms}, after_ms, out, {"p": interval.decided_ms})
+    assert out.steps == []
+    assert not office.life.wants()
+    (track,) = out.changed.values()
+    assert track.unconfirmed == 1
+
+
+def test_windows_that_close_while_a_finding_waits_for_its_confirmation_count():
+    office = Office(["cap-over-contract"], archive_of({}), forgetful=True)
+    first = local_ms("2026-03-10 12:00")
+    for minutes, value in ((0, 255), (15, 270)):
+        assert office.look(LoadView(0, [interval_of(first + minutes * MINUTE_MS, value, "kva")])) == []
+    assert office.confirm({"p": first + 15 * MINUTE_MS}, first + 16 * MINUTE_MS) == ["opened notice"]
+    assert office.steps[0].counts == {"intervals": 2, "days": 1, "episodes": 1, "longest_run": 2}
+    assert office.steps[0].measured["low"] == pytest.approx(1.08)
+
+
+def test_a_clock_that_was_a_year_ahead_holds_nobody_up():
+    office = Office(["cap-over-contract"], archive_of({}), forgetful=False)
+    ahead, true_ms = local_ms("2027-03-10 12:00"), local_ms("2026-03-10 12:00")
+    office.look(LoadView(0, [interval_of(ahead, 255, "kva")]))
+    assert office.confirm({"p": ahead}, ahead) == ["opened notice"]
+    assert len(office.life.stepped(true_ms)) == 1
+    end_ms = true_ms + 30 * MINUTE_MS
+    assert office.look(LoadView(0, [interval_of(end_ms, 255, "kva")])) == ["cleared period"]
+    assert office.confirm({"p": end_ms}, end_ms) == ["opened notice"]
+    assert [f.episode for f in office.life.open_findings("p")] == ["2026-03"]
+
+
+def test_the_worked_example():
+    """220 kW at 0.85 is 258.82 kVA: a notice of use above the contract. At 0.90 for two hours it is heavy load."""
+    topics = ["cap-over-contract", "cap-heavy-load"]
+    for pf, expected in ((0.85, ["cap-over-contract opened notice"]), (0.90, ["cap-heavy-load opened notice"])):
+        office, told = Office(topics, archive_of({}), forgetful=False), []
+        for i in range(12):
+            end_ms = local_ms("2026-03-10 10:15") + i * 15 * MINUTE_MS
+            p, q = 220_000.0, 220_000.0 / pf * sqrt(1 - pf * pf)
+            active, reactive, s = (Band(x, x, x) for x in (p, q, hypot(p, q)))
+            demand = Demand(Source.REGISTER, active, reactive, s, 1.0, 0.0)
+            told += office.look(LoadView(0, [Interval("p", end_ms - 900_000, end_ms, True, demand, None, end_ms)]))
+            told += office.confirm({"p": end_ms}, end_ms + POLL_MS)
+        assert told == expected
+        assert office.steps[0].measured["power_factor"] == pytest.approx(pf, abs=1e-3)
+        if pf == 0.85:
+            assert office.steps[0].measured["low"] == pytest.approx(1.0353, abs=1e-4)
+            assert office.steps[0].severity == "notice"
+
+
+def test_a_single_bad_frame_opens_nothing_through_the_whole_core():
+    """99 % of the contract; after three lost polls a register reading is as high as it can be, and decides a window."""
+    archive = archive_of({})
+    registers = (Quantity.ACTIVE_ENERGY_IMPORT, Quantity.REACTIVE_ENERGY_IMPORT)
+    cap = archive.s_cap_va("p", local_ms("2026-03-10 10:00")) or 0.0
+    point = LoadPoint(
+        id="p", device="m1", period_ms=15 * MINUTE_MS, slide_ms=MINUTE_MS, poll_ms=POLL_MS,
+        k=archive.k_timeline("p"), s_cap_va=((0, cap),), quantities=frozenset(registers),
+    )  # fmt: skip
+
+    def steps(bad_at: int | None, share: float) -> tuple[list[str], int]:
+        core = core_with(archive, [point], RELEASES, gateway="gw-1")
+        start, told, breaches = local_ms("2026-03-10 10:00"), [], 0
+        for i in range(100):
+            t = start + i * POLL_MS
+            va_h = share * 250_000 * (i * POLL_MS / 3.6e6) / 80
+            values = [1e6 + PF * va_h, 1e6 + sqrt(1 - PF**2) * va_h]
+            if bad_at is not None and bad_at - 4 < i < bad_at:
+                continue
+            if i == bad_at:
+                values[0] += (1.19 * cap - share * 250_000 * PF) * 4 * POLL_MS / 3.6e6 / 80
+            readings = [(Reading("m1", q, v, 0.0, t, None), t) for q, v in zip(registers, values, strict=True)]
+            outcome = core.tick(Snapshot(t, t, ClockState(ClockQuality.SYNCED, 0, 0), readings))
+            told += [said(s) for s in outcome.steps if s.topic == "cap-over-contract"]
+            breaches += sum(v.answer is Answer.BREACH for v in outcome.verdicts.get("cap-over-contract", ()))
+        return told, breaches
+
+    assert steps(None, 0.99) == ([], 0)
+    told, breaches = steps(72, 0.99)
+    assert breaches > 0, "the bad frame did decide a window"
+    assert told == []
+    assert steps(None, 1.01)[0] == ["opened notice"]
+
+
+def test_an_end_that_was_owed_and_told_makes_the_next_breach_news():
+    """The day is over and nothing was heard: its end is told. Then the day's last window comes late, and breaches."""
+    office, start = Office(["cap-over-contract"], archive_of({}), forgetful=True), local_ms("2026-03-10 10:15")
+    told = []
+    for value in (255, 230, 230, 230, 255, 230, 230, 230):
+        told += office.look(LoadView(0, [interval_of(start, value, "kva")])) + office.confirm({"p": start}, start)
+        start += 15 * MINUTE_MS
+    assert told == ["opened notice", "cleared hold", "updated notice"]
+    midnight = local_ms("2026-03-11 00:00")
+    assert office.tell_owed(midnight + 30 * MINUTE_MS) == []
+    assert office.tell_owed(midnight + 61 * MINUTE_MS) == ["cleared hold"]
+    assert office.tell_owed(midnight + 62 * MINUTE_MS) == []
+    assert office.look(LoadView(0, [interval_of(midnight, 255, "kva")])) == []
+    assert office.confirm({"p": midnight}, midnight) == ["updated notice"]
