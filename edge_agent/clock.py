@@ -17,9 +17,6 @@ TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 FLOOR_MS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
 """No gateway runs this program before it was written."""
 
-STEP_MS = 1_000
-"""The wall clock moved against boot time by more than this: it was set."""
-
 
 class SystemClock:
     """CLOCK_BOOTTIME for durations, CLOCK_REALTIME for names; quality from timesyncd's stamp file."""

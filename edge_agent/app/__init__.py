@@ -1,5 +1,7 @@
 """The agent's wiring: the only room that sees all of it, and contains no rule of the domain."""
 
-from edge_agent.app.agent import Agent, run_agent
+from edge_agent import logs  # noqa: F401  # isort: skip  # before anything that imports structlog
+from edge_agent.app.agent import Agent
+from edge_agent.app.start import run_agent
 
 __all__ = ["Agent", "run_agent"]

@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
-import importlib
 import random
-import signal
-import sys
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import structlog
 
+from edge_agent.app.answers import Answers
 from edge_agent.app.documents import Documents
 from edge_agent.app.identity import Identity, identity_of
-from edge_agent.app.keeping import STATE_EVERY_MS, Keeping, committed
-from edge_agent.app.logs import set_up_logs
+from edge_agent.app.keeping import STATE_EVERY_MS, Keeping, sentence
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.archive import Archive
 from edge_agent.assembly import core_of
-from edge_agent.audit.release import ReleaseError
 from edge_agent.clock import ScaledClock, SystemClock
 from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
 from edge_agent.contract.shapes import rfc3339
-from edge_agent.control import AgentSays, Control
-from edge_agent.explain import explain
+from edge_agent.control import Control
+from edge_agent.fieldbus import open_driver, requests_of
 from edge_agent.image import ProcessImage, Snapshot
-from edge_agent.model import DeviceSpec, Letter, LinkSpec, Ms, Outcome, Request, Sealed
+from edge_agent.model import DeviceId, DeviceSpec, LinkSpec, Ms, PointId
 from edge_agent.poller import Poller
-from edge_agent.ports import Clock, Driver
-from edge_agent.settings import Site, SiteError, config_files, device_specs, digest, link_specs, load_site
+from edge_agent.ports import Clock
+from edge_agent.settings import Site, config_files, device_specs, link_specs
 from edge_agent.store import Limits, Shed, Store, StoreError, StoreEvent
 from edge_agent.uplink import Uplink
 
@@ -41,7 +36,10 @@ log = structlog.get_logger()
 TICK_S = 1.0
 SCALED_TICK_S = 0.05
 STOP_S = 4.0
-EXIT_SITE, EXIT_STORE = 78, 74  # sysexits: EX_CONFIG, EX_IOERR
+CONFIRM_EVERY_MS = 10_000
+"""What one more reading did not settle, the next polls may: a slow line is not asked without a pause."""
+
+EXIT_OK, EXIT_AGAIN = 0, 75  # sysexits: EX_TEMPFAIL, the service manager starts the agent anew
 
 
 def clock_of(site: Site) -> Clock:
@@ -51,24 +49,12 @@ def clock_of(site: Site) -> Clock:
     return ScaledClock(start_ms=round(table.start.timestamp() * 1000), anchor_bt_ms=table.anchor_bt_ms, rate=table.rate)
 
 
-def open_driver(link: LinkSpec, clock: Clock) -> Driver:
-    """The driver that the link's kind names, loaded by name."""
-    module = importlib.import_module(f"drivers.{link.kind.partition('-')[0]}")
-    driver: Driver = module.open_driver(link, clock.now_ms)
-    return driver
-
-
-def requests_of(device: DeviceSpec) -> tuple[Request, ...]:
-    found: tuple[Request, ...] = importlib.import_module(f"drivers.{device.profile.driver}").requests(device)
-    return found
-
-
 class Agent:
     """Everything wired together; `run` until `stop`. Raises `StoreError` or `ReleaseError` when it cannot start."""
 
-    def __init__(self, site: Site, config_digest: str) -> None:
+    def __init__(self, site: Site, config_digest: str, *, clock: Clock | None = None) -> None:
         self.site = site
-        self.clock = clock_of(site)
+        self.clock = clock or clock_of(site)
         self.identity: Identity = identity_of(site.site, config_digest)
         self.archive = Archive.of(site)
         config = config_files()
@@ -78,16 +64,20 @@ class Agent:
         self.image = ProcessImage({d.id: (d.link, at.get(d.id)) for d in devices})
         self.pollers = [self._poller(link, devices) for link in link_specs(site)]
         self._link_of = {d.id: d.link for d in devices}
-        self._k = {p.device: p.k for p in self.core.ledger.points}
+        self._asked_bt: dict[DeviceId, Ms] = {}
         self._stopping = asyncio.Event()
-        self._shed: list[StoreEvent] = []
+        self._happened: deque[StoreEvent] = deque()  # filled on the store's thread
         self._records = 0
+        self._offset_ms = self.clock.state().offset_ms
         self._scaled = isinstance(self.clock, ScaledClock)
         self._tick_s = SCALED_TICK_S if self._scaled else TICK_S
         rate = self.clock.rate if isinstance(self.clock, ScaledClock) else 1.0
         self._state_ms = max(STATE_EVERY_MS, round(1000 * rate))
+        self._exit_code = EXIT_OK
+        self._trouble = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.store = self._open_store()
-        self.keeping = Keeping(self.core, self.store, self.archive, self.identity)
+        self.keeping = Keeping(self.core, self.store, self.archive, self.identity, committed=self._on_commit)
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
@@ -96,15 +86,17 @@ class Agent:
             site.mqtt, site.site, self.store, self.clock, self.documents,
             boot_id=self.identity.boot_id, limits=site.delivery,
         )  # fmt: skip
+        self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
         self.watchdog = Watchdog(self.store, self.pollers)
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Until `stop`; what is decided is on disk when it returns."""
+    async def run(self) -> int:
+        """Until `stop`; what is decided is on disk when it returns. The exit code: `EXIT_AGAIN` once the store ended."""
+        self._loop = asyncio.get_running_loop()
         open_findings = self.keeping.restore()
         self._say_boot()
-        control = Control(Path(self.site.paths.runtime), self._handlers())
+        control = Control(Path(self.site.paths.runtime), self.answers.handlers())
         try:
             await control.start()
         except OSError as cause:
@@ -114,37 +106,38 @@ class Agent:
         log.info("agent started", gateway=self.site.site.gateway, points=len(self.archive.points),
                  devices=len(self._link_of), open_findings=open_findings, epoch=self.store.epoch)  # fmt: skip
         self.watchdog.ready()
-        tasks = [asyncio.create_task(p.run(), name=f"link {p.link}") for p in self.pollers]
+        polling = [asyncio.create_task(p.run(), name=f"link {p.link}") for p in self.pollers]
         ticking = asyncio.create_task(self._ticks(), name="tick")
         delivering = asyncio.create_task(self.uplink.run(), name="uplink")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            done, _ = await asyncio.wait({*tasks, ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                {*polling, ticking, delivering, stopping}, return_when=asyncio.FIRST_COMPLETED
+            )
             for task in done - {stopping}:
                 task.result()  # a task that ended by itself is a bug: let it be seen, and systemd start anew
         finally:
-            await self._wind_down(tasks, ticking, delivering, control)
+            stopping.cancel()
+            await self._wind_down([*polling, ticking], delivering, control)
+        return self._exit_code
 
     def stop(self) -> None:
         self._stopping.set()
 
     async def _wind_down(
-        self, tasks: list[asyncio.Task[None]], ticking: asyncio.Task[None], delivering: asyncio.Task[None],
-        control: Control,
-    ) -> None:  # fmt: skip
+        self, working: list[asyncio.Task[None]], delivering: asyncio.Task[None], control: Control
+    ) -> None:
         self.watchdog.stopping()
-        for task in [*tasks, ticking]:
+        for task in working:
             task.cancel()
-        await asyncio.gather(*tasks, ticking, return_exceptions=True)
-        with contextlib.suppress(StoreError):
-            await committed(self.keeping.write([], self._utc_ms()))
+        await asyncio.gather(*working, return_exceptions=True)
+        self.keeping.finish(self.clock.now_ms())
         self.uplink.stop()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S / 2):
                 await asyncio.gather(delivering, return_exceptions=True)
-        delivering.cancel()
         await control.stop()
-        await asyncio.to_thread(self.store.close)
+        await asyncio.to_thread(self.store.close)  # commits what waits
         log.info("agent stopped")
 
     # -- the tick -----------------------------------------------------------------------------------------------
@@ -154,59 +147,58 @@ class Agent:
             await asyncio.sleep(self._tick_s)
             try:
                 self._tick()
+                self._trouble = ""
             except StoreError as error:
-                log.error("store failed", error=str(error))
+                if self._trouble != error.code:
+                    log.error("store failed", says=sentence(error))
+                self._trouble = error.code
             self.watchdog.feed()
 
     def _tick(self) -> None:
-        state = self.clock.state()
-        snapshot = self.image.cut(self.clock.now_ms(), state)
-        if snapshot.fixed or snapshot.stepped_ms is not None:
+        snapshot = self.image.cut(self.clock.now_ms(), self.clock.state())
+        if snapshot.stepped_ms is not None or (self._offset_ms is None and snapshot.clock.offset_ms is not None):
             self._say_time(snapshot)
+        self._offset_ms = snapshot.clock.offset_ms
         outcome = self.core.tick(snapshot)
-        if outcome.wants:
-            self._confirm(outcome.wants)
-        kept = self.keeping.keep(outcome, snapshot, every_ms=self._state_ms)
-        if kept.sealed is not None:
-            kept.sealed.add_done_callback(lambda done: self._on_commit(done, kept.points))
-        elif outcome.closed:
-            self.uplink.points_changed(*{i.point for i in outcome.closed if i.block})
-        if self._shed:
-            self._say_shed()
+        self._confirm(outcome.wants, snapshot.bt_ms)
+        self.keeping.keep(outcome, snapshot, every_ms=self._state_ms)
+        self.uplink.points_changed(*{i.point for i in outcome.closed if i.block})
+        self._say_losses()
         for step in outcome.steps:
             log.info("finding", step=step.kind.value, finding=step.finding, severity=step.severity.value)
+        if self.store.stats().failing and not self._stopping.is_set():
+            log.error("store has ended: the agent ends and is to be started anew", says=self.keeping.trouble)
+            self._exit_code = EXIT_AGAIN
+            self.stop()
 
-    def _on_commit(self, done: Any, points: frozenset[str]) -> None:
+    def _on_commit(self, points: frozenset[PointId]) -> None:
         """On the store's thread: only hand over."""
-        loop = self._loop
-        if done.cancelled() or loop.is_closed():
-            return
-        error = done.exception()
-        if error is not None:
-            loop.call_soon_threadsafe(lambda: log.error("finding not stored", error=str(error)))
-            return
-        loop.call_soon_threadsafe(self.uplink.news)
-        loop.call_soon_threadsafe(self.uplink.points_changed, *points)
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop has been closed
+            self._loop.call_soon_threadsafe(self.uplink.news)
+            if points:
+                self._loop.call_soon_threadsafe(self.uplink.points_changed, *points)
 
-    def _confirm(self, devices: frozenset[str]) -> None:
+    def _confirm(self, devices: Iterable[DeviceId], now_bt: Ms) -> None:
+        due = [d for d in devices if now_bt - self._asked_bt.get(d, -CONFIRM_EVERY_MS) >= CONFIRM_EVERY_MS]
+        self._asked_bt |= dict.fromkeys(due, now_bt)
         for poller in self.pollers:
-            poller.confirm(d for d in devices if self._link_of.get(d) == poller.link)
-
-    def _utc_ms(self) -> Ms:
-        return self.clock.state().utc_ms(self.clock.now_ms()) or 0
+            if mine := [d for d in due if self._link_of.get(d) == poller.link]:
+                poller.confirm(mine)
 
     # -- records ------------------------------------------------------------------------------------------------
 
-    def _say(self, data: Any, id_: str) -> None:
-        letter: Letter = record_letter(
-            data, id=id_, site=self.site.site, clock=self.clock.state(), boot_id=self.identity.boot_id,
-            bt_ms=self.clock.now_ms(),
-        )  # fmt: skip
-        written = self.keeping.write([letter], self._utc_ms())
-        written.add_done_callback(lambda done: self._on_commit(done, frozenset()))
+    def _say(self, data: Boot | TimeFix | Tombstone, id_: str = "") -> None:
+        if not id_:
+            self._records += 1
+            id_ = f"{self.identity.boot_id}/{self._records}"
+        now_bt = self.clock.now_ms()
+        letter = record_letter(
+            data, id=id_, site=self.site.site, clock=self.clock.state(), boot_id=self.identity.boot_id, bt_ms=now_bt
+        )
+        self.keeping.write([letter], now_bt)
 
     def _say_boot(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._say(
             Boot(
                 agent=self.identity.agent,
@@ -225,27 +217,28 @@ class Agent:
             self.store.salvaged_told()
 
     def _say_time(self, snapshot: Snapshot) -> None:
-        state = snapshot.clock
-        assert state.offset_ms is not None
-        self._records += 1
-        log.warning("clock set", offset_ms=state.offset_ms, stepped=snapshot.stepped_ms is not None)
-        self._say(
-            TimeFix(boot_id=self.identity.boot_id, offset_ms=state.offset_ms, quality=state.quality.value),
-            f"{self.identity.boot_id}/{self._records}",
-        )
+        offset_ms = snapshot.clock.offset_ms
+        assert offset_ms is not None
+        fix = TimeFix(boot_id=self.identity.boot_id, offset_ms=offset_ms, quality=snapshot.clock.quality.value)
+        if self._offset_ms is not None:
+            fix = TimeFix(
+                boot_id=fix.boot_id, offset_ms=offset_ms, quality=fix.quality, step_ms=offset_ms - self._offset_ms
+            )
+        log.warning("clock set", offset_ms=offset_ms, stepped=self._offset_ms is not None)
+        self._say(fix)
 
-    def _say_shed(self) -> None:
-        events, self._shed = self._shed, []
-        for event in events:
+    def _say_losses(self) -> None:
+        while self._happened:
+            event = self._happened.popleft()
             if isinstance(event, Shed):
-                self._records += 1
                 self._say(
                     Tombstone(what="telemetry", reason=event.reason, count=event.intervals, unsent=event.unsent,
-                              since=rfc3339(event.first_ms), until=rfc3339(event.last_ms)),
-                    f"{self.identity.boot_id}/{self._records}",
+                              since=rfc3339(event.first_ms), until=rfc3339(event.last_ms))
                 )  # fmt: skip
             else:
                 log.warning("store", happened=type(event).__name__, detail=str(event))
+        if lost := self.keeping.take_lost():
+            self._say(Tombstone(what="records", reason="not_stored", count=lost))
 
     # -- wiring -------------------------------------------------------------------------------------------------
 
@@ -270,73 +263,11 @@ class Agent:
         )
         return Store.open(
             state / "findings.db", state / "telemetry.db", seal=envelope.seal, now_ms=self._utc_ms, limits=limits,
-            boot=self.identity.boot_id, report=self._shed.append,
+            boot=self.identity.boot_id, report=self._happened.append,
         )  # fmt: skip
 
-    # -- the control socket -------------------------------------------------------------------------------------
-
-    def _handlers(self) -> dict[str, Any]:
-        return {"status": self._status, "findings": self._findings, "explain": self._explain, "read": self._read}
-
-    async def _status(self, _: Mapping[str, Any]) -> Any:
-        return self.documents.full()
-
-    async def _findings(self, _: Mapping[str, Any]) -> Any:
-        from edge_agent.cli.listing import plain_row
-
-        return [plain_row(row) for row in await asyncio.wrap_future(self.store.findings())]
-
-    async def _explain(self, question: Mapping[str, Any]) -> Any:
-        from edge_agent.cli.listing import steps_of
-
-        finding = str(question.get("finding", ""))
-        last, _ = self.store.head()
-        bodies: list[Sealed] = await asyncio.wrap_future(self.store.sealed(1, last))
-        steps = steps_of(finding, (s.body for s in bodies if s.kind == "finding"))
-        if not steps:
-            raise AgentSays(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
-        return explain(steps)
-
-    async def _read(self, question: Mapping[str, Any]) -> Any:
-        from edge_agent.cli.reading import plain_outcome
-
-        device = str(question.get("device", ""))
-        link = self._link_of.get(device)
-        if link is None:
-            raise AgentSays(f"no device {device!r}; there are {', '.join(sorted(self._link_of)) or 'none'}")
-        poller = next(p for p in self.pollers if p.link == link)
-        outcomes: list[Outcome] = await poller.read_now(device)
-        profile = next(d.profile for d in device_specs(self.site) if d.id == device)
-        return [plain_outcome(o, profile, self._k.get(device, ()), self._utc_ms()) for o in outcomes]
+    def _utc_ms(self) -> Ms:
+        return self.clock.state().utc_ms(self.clock.now_ms()) or 0
 
 
-def run_agent(site_path: Path) -> int:
-    """The verb `run`: exit code 0 after a clean stop; 78 for a site file with mistakes, 74 for a store that fails."""
-    faulthandler.enable()
-    try:
-        site = load_site(site_path)
-    except SiteError as error:
-        for mistake in error.mistakes:
-            print(mistake.sentence(), file=sys.stderr)
-        return EXIT_SITE
-    set_up_logs(site.log.level, as_json=site.log.json)
-    return asyncio.run(_run(site, site_path))
-
-
-async def _run(site: Site, site_path: Path) -> int:
-    try:
-        agent = Agent(site, digest(site_path.read_text(encoding="utf-8")))
-    except (ReleaseError, SiteError) as error:
-        log.error("cannot start", reason=str(error))
-        return EXIT_SITE
-    except (StoreError, OSError) as error:
-        log.error("cannot start", reason=str(error))
-        return EXIT_STORE
-    loop = asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, agent.stop)
-    await agent.run()
-    return 0
-
-
-__all__ = ["Agent", "run_agent"]
+__all__ = ["Agent", "clock_of"]

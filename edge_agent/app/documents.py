@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from edge_agent.app.identity import Identity
 from edge_agent.archive import Archive
-from edge_agent.audit.topic import Answer, Verdict
+from edge_agent.audit.topic import Verdict
 from edge_agent.contract.messages import (
     AckProblem,
     Backlog,
@@ -29,7 +30,7 @@ from edge_agent.contract.messages import (
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.core import Core
 from edge_agent.image import ProcessImage
-from edge_agent.model import ClockState, Ms, PointId, Severity
+from edge_agent.model import ClockState, Ms, PointId
 from edge_agent.poller import Poller, pauses
 from edge_agent.ports import Clock
 from edge_agent.store import Store
@@ -131,11 +132,11 @@ class Documents:
         if interval is None:
             return None
         capacity = self.archive.capacity(point, interval.start_ms, interval.end_ms)
-        demand = interval.register or interval.sampled
-        if capacity is None or demand is None or capacity.running <= 0:
+        if capacity is None or capacity.running <= 0:
             return None
-        band = demand.apparent if capacity.unit == "VA" else demand.active
-        return band.value / capacity.running if band is not None and band.value == band.value else None
+        bands = (d.apparent if capacity.unit == "VA" else d.active for d in interval.demands)
+        value = next((b.value for b in bands if b is not None and not isnan(b.value)), None)
+        return None if value is None else max(0.0, value) / capacity.running
 
     # -- to a person --------------------------------------------------------------------------------------------
 
@@ -188,20 +189,13 @@ class Documents:
         }
 
     def _said(self, point: PointId, verdict: Verdict) -> str:
-        word, _, by = verdict.reason.partition(":")
-        match word:
-            case "register_too_coarse":
-                step_w = self.core.ledger.resolution_w(point)
-                capacity = self.archive.capacity(point, verdict.start_ms, verdict.end_ms)
-                least = 1 + (verdict.high - verdict.low) / 2 if capacity is not None else 1.0
-                return say("verdict.register_too_coarse", step_kw=f"{step_w / 1000:.1f}", least=f"{100 * least:.0f} %")
-            case "superseded_by":
-                return say("verdict.superseded", by=by)
-            case "blinded_by":
-                return say("verdict.blinded", by=by)
-            case "":
-                return say(f"verdict.{verdict.answer.value}")
-        return f"{Answer.UNKNOWN.value}: {say(f'verdict.{word}')}"
+        if not verdict.reason:
+            return say(f"verdict.{verdict.answer.value}")
+        if verdict.reason != "register_too_coarse":
+            return f"{verdict.answer.value}: {say(f'verdict.{verdict.reason}')}"
+        step_w = self.core.ledger.resolution_w(point)
+        least = 1 + (verdict.high - verdict.low) / 2  # the middle that a lower bound above the capacity needs
+        return say("verdict.register_too_coarse", step_kw=f"{step_w / 1000:.1f}", least=f"{100 * least:.0f} %")
 
     def _now_ms(self) -> Ms | None:
         return self.clock.state().utc_ms(self.clock.now_ms())
@@ -222,4 +216,4 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
-__all__ = ["Documents", "Severity", "resident_bytes"]
+__all__ = ["Documents", "resident_bytes"]

@@ -1,14 +1,17 @@
 """From an outcome of the core to one transaction of the store: findings, their tracks, the open intervals, together.
 
-What only has to survive a crash (tracks, boundaries) is kept once a minute; what must reach the centre, at once.
+What only has to survive a crash (tracks, boundaries) is kept once a minute; what must reach the centre, at once. What
+the store could not take is held here and handed over again: a finding is not lost because a disk was full for a while.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -24,81 +27,203 @@ from edge_agent.contract.records import RegisterSaid, Suppressed, record_letter
 from edge_agent.core import Core, CoreOutcome
 from edge_agent.explain import action_of
 from edge_agent.image import Snapshot
+from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.points import in_force
-from edge_agent.load.views import Demand, Interval, RegisterEvent
-from edge_agent.model import ClockState, Letter, Ms, Sealed, Severity
-from edge_agent.store import IntervalRow, Store
+from edge_agent.load.views import Interval, RegisterEvent
+from edge_agent.model import ClockState, Letter, Ms, PointId, Sealed, Severity
+from edge_agent.store import IntervalRow, Store, StoreError
+from edge_agent.words import say
 
 log = structlog.get_logger()
 STATE_EVERY_MS = 60_000
 """A crash costs at most this much of sampled power; registers lose nothing."""
 
+AGAIN_MS = 5_000
+HELD_MAX = 2_000
+"""Letters that wait in memory for a store that does not take them; more are counted and given up."""
+
 KEEP_PERIODS = 3
 
 
-@dataclass(slots=True)
-class Kept:
-    """What one call handed to the store: wait for `sealed` before anyone is told."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What one call handed to the store."""
 
-    sealed: Future[list[Sealed]] | None
-    points: frozenset[str]
+    letters: tuple[Letter, ...]
+    tracks: tuple[str, ...]
+    ledger: tuple[tuple[str, bytes], ...]
+    points: frozenset[PointId]
+    urgent: bool
 
 
 class Keeping:
-    """Turns outcomes into letters and hands them over with the state they rest on."""
+    """Turns outcomes into letters and hands them over with the state they rest on.
 
-    def __init__(self, core: Core, store: Store, archive: Archive, identity: Identity) -> None:
+    `committed` is called on the store's thread with the points whose findings are on the disk now: hand over only.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        store: Store,
+        archive: Archive,
+        identity: Identity,
+        *,
+        committed: Callable[[frozenset[PointId]], None] = lambda points: None,
+    ) -> None:
         self._core = core
         self._store = store
         self._archive = archive
         self._identity = identity
-        self._dirty: dict[str, Track] = {}
-        self._state_ms: Ms = 0
+        self._committed = committed
         self._k = {p.id: p.k for p in core.ledger.points}
         self._keep_ms = KEEP_PERIODS * max((p.period_ms for p in core.ledger.points), default=900_000)
+        self._letters: list[Letter] = []
+        self._points: frozenset[PointId] = frozenset()
+        self._urgent = False
+        self._dirty: dict[str, Track] = {}
+        self._ledger: list[tuple[str, bytes]] = []  # state that failed to be stored, oldest first
+        self._ledger_in_flight = False  # a second one could overtake the first
+        self._entry = 0
+        self._entries: deque[tuple[str, Ms]] = deque()
+        self._state_bt: Ms | None = None
+        self._again_bt: Ms | None = None
+        self._answers: deque[tuple[_Batch, BaseException | None]] = deque()  # filled on the store's thread
+        self._lost = 0
+        self.trouble = ""
+        """Why the store does not take findings, in words; empty while it does."""
+
+    def take_lost(self) -> int:
+        """Letters given up while the store failed, once it works again: told once."""
+        lost, self._lost = (0, self._lost) if self.trouble else (self._lost, 0)
+        return lost
 
     def restore(self) -> int:
-        """Take up tracks and open intervals where the last commit left off; how many findings are open."""
+        """Take up tracks and open intervals where the last commit left off; how many findings are open.
+
+        What this version cannot read is dropped, with a word: the agent starts without it.
+        """
         tracks: list[Track] = []
         for key, blob in self._store.load_tracks().items():
             try:
-                tracks.append(Track.from_plain(msgspec.msgpack.decode(blob)))
+                plain = msgspec.msgpack.decode(blob)
+                msgspec.convert(plain, Track)  # the types of its fields, which `from_plain` takes as they come
+                tracks.append(Track.from_plain(plain))
             except (KeyError, TypeError, ValueError, msgspec.DecodeError) as wrong:
                 log.warning("track dropped: not written by this version", track=key, cause=str(wrong))
         self._core.lifecycle.restore(tracks)
-        deltas = []
-        for blob in self._store.load_ledger():
-            try:
-                deltas.append(msgspec.msgpack.decode(blob))
-            except msgspec.DecodeError as wrong:
-                log.warning("open intervals dropped", cause=str(wrong))
-        self._core.ledger.restore(deltas)
+        self._restore_ledger(self._store.load_ledger())
         return sum(t.finding is not None and t.finding.active for t in tracks)
 
-    def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> Kept:
+    def _restore_ledger(self, blobs: Sequence[bytes]) -> None:
+        deltas: list[dict[str, Any]] = []
+        for blob in blobs:
+            try:
+                deltas.append(msgspec.msgpack.decode(blob, type=dict[str, Any]))
+            except msgspec.DecodeError as wrong:
+                log.warning("open intervals dropped", cause=str(wrong))
+        self._entry = max((n for d in deltas if isinstance(n := d.get("entry"), int)), default=0)
+        try:
+            self._core.ledger.restore(deltas)
+        except Exception as wrong:  # whatever a blob of another version leads to
+            log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
+            self._core.ledger = LoadLedger(self._core.ledger.points)
+
+    def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""
         self._dirty |= outcome.changed
-        if outcome.closed:
-            self._store.add_intervals([row for i in outcome.closed if (row := self._row(i, snapshot.clock))])
+        rows = [row for i in outcome.closed if (row := self._row(i, snapshot.clock)) is not None]
+        if rows:
+            self._store.add_intervals(rows)  # telemetry: what is lost here, the store counts
         letters = [self._finding(s, snapshot) for s in outcome.steps]
         letters += [self._suppressed(n, snapshot) for n in outcome.notes]
         letters += [self._register(e, snapshot) for e in outcome.events]
-        now_ms = snapshot.now_ms or 0
-        if not letters and now_ms - self._state_ms < every_ms:
-            return Kept(None, frozenset())
-        sealed = self.write(letters, now_ms, urgent=any(x.severity is Severity.CRITICAL for x in letters))
-        return Kept(sealed if letters else None, frozenset(s.point for s in outcome.steps if s.point))
+        points = frozenset(s.point for s in outcome.steps if s.point)
+        now_bt = snapshot.bt_ms
+        if letters or self._answers or self._due(now_bt, every_ms):
+            self.write(letters, now_bt, points=points)
 
-    def write(self, letters: Sequence[Letter], now_ms: Ms, *, urgent: bool = False) -> Future[list[Sealed]]:
-        """Letters with all state that has changed: one transaction."""
+    def write(self, letters: Sequence[Letter], now_bt: Ms, *, points: frozenset[PointId] = frozenset()) -> None:
+        """Letters with all state that has changed: one transaction. While the store fails, they are held."""
+        self._letters += letters
+        self._points |= points
+        self._urgent |= any(x.severity is Severity.CRITICAL for x in letters)
+        self._take_answers(now_bt)
+        if self._again_bt is None or now_bt >= self._again_bt:
+            self._hand_over(now_bt, urgent=self._urgent)
+
+    def finish(self, now_bt: Ms) -> None:
+        """Everything once more, at once: the store is about to be closed."""
+        self._take_answers(now_bt)
+        self._hand_over(now_bt, urgent=True)
+
+    # -- inside -------------------------------------------------------------------------------------------------
+
+    def _due(self, now_bt: Ms, every_ms: Ms) -> bool:
+        if self._again_bt is not None:
+            return now_bt >= self._again_bt
+        return self._state_bt is None or now_bt - self._state_bt >= every_ms
+
+    def _hand_over(self, now_bt: Ms, *, urgent: bool) -> None:
+        ledger: list[tuple[str, bytes]] = []
+        if not self._ledger_in_flight:
+            ledger = [*self._ledger, self._delta(now_bt)]
+            self._ledger, self._ledger_in_flight = [], True
+        batch = _Batch(tuple(self._letters), tuple(self._dirty), tuple(ledger), self._points, urgent)
         tracks = {key: _track_blob(track) for key, track in self._dirty.items()}
-        self._dirty = {}
-        self._state_ms = now_ms
-        key = f"{now_ms:016d}"
-        delta = msgspec.msgpack.encode(self._core.ledger.delta())
-        written = self._store.record(letters, tracks, [(key, delta)], urgent=urgent)
-        self._store.trim_ledger(f"{max(0, now_ms - self._keep_ms):016d}")
-        return written
+        self._letters, self._points, self._urgent, self._dirty = [], frozenset(), False, {}
+        self._state_bt, self._again_bt = now_bt, None
+        written = self._store.record(batch.letters, tracks, batch.ledger, urgent=urgent)
+        written.add_done_callback(partial(self._answered, batch))
+
+    def _delta(self, now_bt: Ms) -> tuple[str, bytes]:
+        """A numbered entry: not the clock, which may be set, says which are older."""
+        self._entry += 1
+        key = f"{self._entry:016d}"
+        self._entries.append((key, now_bt))
+        if self._entries[0][1] < now_bt - self._keep_ms:
+            while self._entries[0][1] < now_bt - self._keep_ms:
+                self._entries.popleft()
+            self._store.trim_ledger(self._entries[0][0])  # the first time this drops those of the run before, too
+        return key, msgspec.msgpack.encode({"entry": self._entry, **self._core.ledger.delta()})
+
+    def _answered(self, batch: _Batch, done: Future[list[Sealed]]) -> None:
+        """On the store's thread, or at once where it has ended: only hand over."""
+        error = done.exception()
+        self._answers.append((batch, error))
+        if error is None and batch.letters:
+            self._committed(batch.points)
+
+    def _take_answers(self, now_bt: Ms) -> None:
+        """What was stored is done with; what was not goes before what has come since."""
+        failed: list[_Batch] = []
+        cause: BaseException | None = None
+        while self._answers:
+            batch, error = self._answers.popleft()
+            self._ledger_in_flight = self._ledger_in_flight and not batch.ledger
+            if error is not None:
+                failed.append(batch)
+                cause = error
+            elif self.trouble:
+                log.info("store takes findings again", lost=self._lost)
+                self.trouble = ""
+        if cause is None:
+            return
+        self._letters = [x for batch in failed for x in batch.letters] + self._letters
+        self._ledger = [x for batch in failed for x in batch.ledger] + self._ledger
+        self._points = self._points.union(*(b.points for b in failed))
+        self._urgent |= any(b.urgent for b in failed)
+        tracks = self._core.lifecycle.tracks
+        self._dirty |= {key: tracks[key] for b in failed for key in b.tracks if key in tracks}
+        self._again_bt = now_bt + AGAIN_MS
+        self._ledger = self._ledger[-KEEP_PERIODS * 60 :]
+        if len(self._letters) > HELD_MAX:
+            self._lost += len(self._letters) - HELD_MAX
+            del self._letters[HELD_MAX:]
+        says = sentence(cause)
+        if says != self.trouble:
+            log.error("store does not take findings; they are held", says=says, held=len(self._letters))
+            self.trouble = says
 
     # -- letters ------------------------------------------------------------------------------------------------
 
@@ -154,21 +279,22 @@ class Keeping:
         body = demand_row(
             interval.point,
             source=demand.source.value if demand is not None else "",
-            coverage=interval.coverage,
+            coverage=demand.coverage if demand is not None else 0.0,
             active_w=demand.active if demand is not None else None,
-            apparent_va=_apparent(demand),
+            apparent_va=demand.apparent if demand is not None else None,
             quality=clock.quality,
         )
         return IntervalRow(interval.point, interval.start_ms, interval.end_ms, body)
 
 
-async def committed(sealed: Future[list[Sealed]]) -> list[Sealed]:
-    """Wait, without blocking the loop, until letters are on disk."""
-    return await asyncio.wrap_future(sealed)
-
-
-def _apparent(demand: Demand | None) -> tuple[float, float, float] | None:
-    return None if demand is None else demand.apparent
+def sentence(error: BaseException) -> str:
+    """What a store error means to a person, and what to do."""
+    if not isinstance(error, StoreError):
+        return repr(error)
+    try:
+        return say(error.code, **error.facts)
+    except KeyError:
+        return str(error)
 
 
 def _track_blob(track: Track) -> bytes | None:
@@ -177,6 +303,3 @@ def _track_blob(track: Track) -> bytes | None:
     if idle and not any(c.windows or c.days or c.hold_from for c in track.levels):
         return None
     return msgspec.msgpack.encode(track.to_plain())
-
-
-__all__ = ["Keeping", "Kept", "Mapping", "committed"]

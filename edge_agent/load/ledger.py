@@ -72,7 +72,7 @@ class LoadLedger:
             key = (reading.device, reading.quantity)
             rows, power_rows = self._rows.get(key, ()), self._power_rows.get(key, ())
             again = any(r in energies for r in rows) or any(r in powers for r in power_rows)
-            if again or NEVER < self._next_change < t_ms and (energies or powers):
+            if again or (NEVER < self._next_change < t_ms and (energies or powers)):
                 # A second reading of one row is a batch of its own, and so is what comes after a change of K.
                 self._feed_batch(energies, powers)
                 self._settle()  # before later boundaries take the place of these

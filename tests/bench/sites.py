@@ -27,23 +27,23 @@ def write_site(
     every_s: float = 1,
     gateway: str = "gw-1",
     tls: TlsFiles | None = None,
-    extra: str = "",
+    period_min: int = 15,
+    state: Path | None = None,
 ) -> Path:
     """One meter, one point with a complete archive for each place; returns the site file."""
-    for name in ("state", "run"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    state = state or folder / "state"
+    for made in (state, folder / "run"):
+        made.mkdir(parents=True, exist_ok=True)
     host = "127.0.0.1" if tls is None else "localhost"
     parts = [
-        f'[site]\nutility = "bench"\ngateway = "{gateway}"\n\n[paths]\nstate = "{folder}/state"\nruntime = "{folder}/run"\n',
+        f'[site]\nutility = "bench"\ngateway = "{gateway}"\n\n[paths]\nstate = "{state}"\nruntime = "{folder}/run"\n',
         f'[mqtt]\nhost = "{host}"\nport = {mqtt_port}\n',
     ]
     if tls is not None:
         parts.append(f'[mqtt.tls]\nca = "{tls.ca}"\ncert = "{tls.cert}"\nkey = "{tls.key}"\n')
-    if extra:
-        parts.append(extra)
     parts += [_link(port) for port in dict.fromkeys(place.port for place in places)]
     parts += [_device(i, place, profile, every_s) for i, place in enumerate(places, start=1)]
-    parts += [_point(i) for i in range(1, len(places) + 1)]
+    parts += [_point(i, period_min) for i in range(1, len(places) + 1)]
     path = folder / "site.toml"
     path.write_text("\n".join(parts), encoding="utf-8")
     return path
@@ -82,7 +82,7 @@ def _device(i: int, place: Place, profile: str, every_s: float) -> str:
     )
 
 
-def _point(i: int) -> str:
+def _point(i: int, period_min: int) -> str:
     fact = 'state = "verified"\nverified_at = 2026-01-05\nverified_by = "t-17"\n'
     return f"""[[point]]
 id = "p{i}"
@@ -90,6 +90,9 @@ meter = "m{i}"
 time_zone = "Asia/Shanghai"
 u_n_v = 400
 wiring = "3p4w"
+
+[point.demand]
+period_min = {period_min}
 
 [point.accepted]
 at = 2026-01-05

@@ -93,6 +93,10 @@ class RegisterOracle:
         there = self.at(at_ms)
         return there.low_wh if there is not None and there.high_wh - there.low_wh <= 1e-6 else None
 
+    def moved_in_every_gap(self) -> bool:
+        gaps = [i for i in range(1, len(self.t)) if not vouches(self.t[i] - self.t[i - 1], self.poll_ms)]
+        return all(self.energy[i] > self.energy[i - 1] for i in gaps)
+
     def blind(self, start_ms: int, end_ms: int) -> bool:
         """Whether one long segment hides the whole window: nothing but its sum over all is known."""
         i, j = self.segment(start_ms), self.segment(end_ms)
