@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import floor
 from typing import Any
 
-from edge_agent.words import say
+from edge_agent.words import say, sentences
+
+Data = Mapping[str, Any]
+KILO = frozenset({"W", "var", "VA", "Wh", "varh", "VAh"})
+"""Units that people read with a k before them."""
 
 
-def explain(steps: Sequence[Mapping[str, Any]], lang: str = "en") -> list[str]:
-    """Lines for a person. `steps`: the `data` of every step of one finding, first to last."""
+def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
+    """Lines for a person.
+
+    `steps`: the `data` of every step of one finding, first to last, each with the `severity` and `time` of its message.
+    """
     last = steps[-1]
     title = say(f"finding.title.{last['topic']}", lang)
     return [
         f"{title}  [{last['finding']}]",
+        *_state(last, lang),
         *_seen(last, lang),
         *_rests(last, lang),
         *_asks(last, lang),
@@ -27,76 +36,116 @@ def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     return code, say(code, lang)
 
 
-def _seen(data: Mapping[str, Any], lang: str) -> Iterator[str]:
+def _state(data: Data, lang: str) -> Iterator[str]:
+    word = "open" if data["active"] else "over"
+    yield say(f"finding.state.{word}", lang, opened=data.get("opened", "?"), at=data.get("time") or "?")
+
+
+def _seen(data: Data, lang: str) -> Iterator[str]:
+    """What was measured against what: the interval, the bound that counts, and how sure that is."""
     named = {m["name"]: m for m in data["measured"]}
-    interval = data["interval"]
-    running = data.get("capacity", {}).get("running", 0.0)
-    yield say(
-        f"finding.seen.{data['topic']}",
-        lang,
-        start=interval.get("start", "?"),
-        end=interval.get("end", "?"),
-        point=data.get("point", "?"),
-        low=f"{100 * _value(named, 'low'):.1f} %",
-        running=f"{running / 1000:g}",
-        s_low=f"{_bound(named, 'apparent_va') / 1000:.1f}",
-        p_low=f"{_bound(named, 'active_w') / 1000:.1f}",
-        quantity=_text(named, "quantity"),
-        before=f"{_value(named, 'before') / 1000:g} kWh",
-        after=f"{_value(named, 'after') / 1000:g} kWh",
-        devices=_text(named, "devices"),
-        link=_text(named, "link"),
-        detail=_text(named, "detail"),
-        silent_min=round(_value(named, "silent_s") / 60),
-    )
-    if "coverage" in data and "source" in named:
-        source = say(f"finding.source.{_text(named, 'source')}", lang)
-        yield say("finding.sure.bounds", lang, coverage=f"{100 * data['coverage']:.0f} %", source=source)
-        if _value(named, "sources") > 1:
+    interval, capacity = data["interval"], data.get("capacity", {})
+    unit = capacity.get("unit", "")
+    drawn = named.get("active_w" if unit == "W" else "apparent_va", {}).get("low")
+    only_active = drawn is None and "low" in named.get("active_w", {})
+    fields = {
+        "start": interval.get("start", "?"),
+        "end": interval.get("end", "?"),
+        "point": data.get("point", "?"),
+        "share": _percent(named.get("judged", {}).get("low"), 1),
+        "threshold": _threshold(data),
+        "release": data["release"],
+        "drawn": _at_least(named["active_w"]["low"], "W") if only_active else _at_least(drawn, unit),
+        "running": _amount(capacity.get("running"), unit),
+        "contracted": _amount(capacity.get("contracted"), unit),
+        "quantity": _text(named, "quantity"),
+        "before": _amount(named.get("before", {}).get("value"), named.get("before", {}).get("unit", "")),
+        "after": _amount(named.get("after", {}).get("value"), named.get("after", {}).get("unit", "")),
+        "devices": _text(named, "devices"),
+        "link": _text(named, "link"),
+        "detail": _text(named, "detail", _text(named, "cause")),
+        "silent_min": round(named.get("silent_s", {}).get("value", 0.0) / 60),
+    }
+    periods = round(named.get("periods", {}).get("value", 1))
+    code = f"finding.seen.{data['topic']}"
+    if periods > 1 and f"{code}.several" in sentences("en"):
+        code, fields = f"{code}.several", {**fields, "periods": periods}
+    yield say(code, lang, **fields)
+    if "source" in named and "coverage" in data:
+        source = _text(named, "source")
+        yield say(
+            f"finding.sure.{'recorded' if source == 'recorded' else 'bounds'}",
+            lang,
+            coverage=_percent(data["coverage"]),
+            source=say(f"finding.source.{source}", lang),
+        )
+        if data.get("sources", 1) > 1:
             yield say("finding.sure.both", lang)
+        if only_active:
+            yield say("finding.sure.active_only", lang)
     counts = {c["name"]: f"{c['value']:g}" for c in data["counts"]}
     if counts.get("intervals", "0") != "0":
         yield say("finding.counts", lang, **counts)
 
 
-def _rests(data: Mapping[str, Any], lang: str) -> Iterator[str]:
+def _rests(data: Data, lang: str) -> Iterator[str]:
     if "threshold" in data:
-        limit = data["threshold"]
-        unit = "" if limit["unit"] == "1" else f" {limit['unit']}"
-        value = f"{limit['value']:.2f}" if limit["unit"] == "1" else f"{limit['value']:g}"
-        yield say("finding.threshold", lang, value=value, unit=unit, release=data["release"])
+        yield say("finding.threshold", lang, threshold=_threshold(data), release=data["release"])
     for fact in data["facts"]:
-        yield say("finding.fact", lang, **{k: fact[k] for k in ("name", "value", "state", "source")})
+        value = fact["value"]
+        if fact["name"] == "capacity":
+            value = _amount(value, data.get("capacity", {}).get("unit", ""))
+        yield say("finding.fact", lang, name=fact["name"], value=value, state=fact["state"], source=fact["source"])
     if data["check_archive"]:
         yield say("finding.archive_first", lang)
     if data["trial"]:
         yield say("finding.trial", lang)
 
 
-def _asks(data: Mapping[str, Any], lang: str) -> Iterator[str]:
+def _asks(data: Data, lang: str) -> Iterator[str]:
     yield say("finding.route", lang, route=say(f"finding.route.{data['route']}", lang), due=data.get("due", "?"))
     yield action_of(data["topic"], lang)[1]
 
 
-def _history(steps: Sequence[Mapping[str, Any]], lang: str) -> Iterator[str]:
+def _history(steps: Sequence[Data], lang: str) -> Iterator[str]:
     for data in steps:
         yield say(
             "finding.history",
             lang,
-            time=data["interval"].get("end", "?"),
+            time=data.get("time") or "?",
             step=say(f"finding.step.{data['step']}", lang),
             reason=data["reason"],
-            severity=data.get("severity", "-"),
+            severity=data.get("severity", "?"),
         )
 
 
-def _value(named: Mapping[str, Any], name: str) -> float:
-    return float(named.get(name, {}).get("value", 0.0))
+def _threshold(data: Data) -> str:
+    limit = data.get("threshold")
+    if limit is None:
+        return "?"
+    return _percent(limit["value"]) if limit["unit"] == "1" else _amount(limit["value"], limit["unit"])
 
 
-def _bound(named: Mapping[str, Any], name: str) -> float:
-    return float(named.get(name, {}).get("low", 0.0))
+def _percent(share: float | None, digits: int = 0) -> str:
+    """Rounded down: what is said to be at least so much is."""
+    if share is None:
+        return "?"
+    return f"{floor(round(100 * share * 10**digits, 6)) / 10**digits:.{digits}f} %"
 
 
-def _text(named: Mapping[str, Any], name: str) -> str:
-    return str(named.get(name, {}).get("text", "?"))
+def _at_least(value: float | None, unit: str) -> str:
+    """`262.3 kVA`, rounded down."""
+    return "?" if value is None else f"{floor(value / 100) / 10:.1f} k{unit}"
+
+
+def _amount(value: Any, unit: str) -> str:
+    """`250 kVA`, with every digit that was sent; a text as it is."""
+    if not isinstance(value, int | float):
+        return "?" if value is None else str(value)
+    if unit in KILO:
+        return f"{value / 1000:.10g} k{unit}"
+    return f"{value:.10g} {unit}".rstrip()
+
+
+def _text(named: Mapping[str, Data], name: str, otherwise: str = "?") -> str:
+    return str(named.get(name, {}).get("text", otherwise))

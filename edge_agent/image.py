@@ -120,7 +120,7 @@ class ProcessImage:
         if offset is None:
             self._unset = True
             self._wait(readings)
-            self._identities = identities
+            self._identities = list({(i.device, i.quantity): i for i in identities}.values())
             return Snapshot(bt_ms, None, clock)
         fixed, self._unset = self._unset, False
         if self._waiting:

@@ -246,7 +246,7 @@ class Keeping:
 
     def _suppressed(self, note: Note, snapshot: Snapshot) -> Letter:
         data = Suppressed(topic=note.topic, work_order=note.work_order, key=note.key or msgspec.UNSET)
-        return self._record(data, f"{note.topic}/{note.key}/{note.work_order}/{note.time_ms}", snapshot, note.point)
+        return self._record(data, f"{note.topic}/{note.key}/{note.work_order}", snapshot, note.point)
 
     def _register(self, event: RegisterEvent, snapshot: Snapshot) -> Letter:
         data = RegisterSaid(

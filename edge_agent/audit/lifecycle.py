@@ -287,6 +287,7 @@ class Lifecycle:
         finding = track.finding
         assert finding is not None
         finding.counts.breach(verdict, day)
+        risen = verdict.low > finding.worst
         if verdict.low >= finding.worst:
             finding.worst, finding.measured = verdict.low, _measured(verdict)
         if met < 0:
@@ -296,6 +297,9 @@ class Lifecycle:
             finding.severity = severity
             finding.measured = _measured(verdict)
             self._tell(track, release, StepKind.UPDATED, "level", verdict.end_ms, facts, out)
+        elif risen and release.clear.kind == "period" and finding.told_day != day:
+            finding.told_day = day
+            self._tell(track, release, StepKind.UPDATED, "maximum", verdict.end_ms, facts, out)
 
     def _fade(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> None:
         if verdict.answer is not Answer.CLEAR:

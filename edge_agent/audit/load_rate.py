@@ -6,7 +6,10 @@ from math import inf, isnan
 from typing import Any
 
 from edge_agent.audit.topic import Answer, Release, Site, Verdict, grade
-from edge_agent.load.views import Band, Interval
+from edge_agent.load.views import Band, Interval, Source
+
+WHOLE = 0.999
+"""From this coverage on samples vouch for an interval as a whole."""
 
 TOO_COARSE = 0.02
 """A register step worth more than this share of the capacity is too coarse to tell a slight overload. [C]"""
@@ -65,11 +68,18 @@ def _unknown(interval: Interval, reason: str) -> Verdict:
 
 
 def _all_bounds(interval: Interval, unit: str) -> list[tuple[float, float]]:
-    """One pair for every source that gives the quantity; with P alone S is at least P, and nothing above is known."""
-    bands = [b for d in interval.demands if (b := d.active if unit == "W" else d.apparent) is not None]
-    if bands:
-        return [_whole(b.low, b.high) for b in bands]
-    return [_whole(d.active.low, inf) for d in interval.demands if unit == "VA" and d.active is not None]
+    """One pair for every source that gives the quantity; with P alone S is at least P, and nothing above is known.
+
+    Samples that miss part of the interval exist for the rest alone: beside registers they may contradict a breach by
+    what they allow at most, and are not held against it for what they missed.
+    """
+    bands = [(d, b) for d in interval.demands if (b := d.active if unit == "W" else d.apparent) is not None]
+    if not bands:
+        return [_whole(d.active.low, inf) for d in interval.demands if unit == "VA" and d.active is not None]
+    return [
+        _whole(b.high if d.source is Source.POWER and d.coverage < WHOLE and len(bands) > 1 else b.low, b.high)
+        for d, b in bands
+    ]
 
 
 def _whole(low: float, high: float) -> tuple[float, float]:

@@ -6,24 +6,35 @@ SENTENCES: dict[str, str] = {
     # titles
     "finding.title.cap-over-contract": "Suspected use over the contracted capacity",
     "finding.title.cap-heavy-load": "Heavy load",
-    "finding.title.cap-demand-over": "Demand over the contracted maximum",
+    "finding.title.cap-demand-over": "Suspected demand over the contracted maximum",
     "finding.title.met-decrease": "A register of the meter shows less than before",
     "finding.title.dat-comm": "A device does not answer",
+    "finding.state.open": "Open since {opened}.",
+    "finding.state.over": "Opened {opened}; does not hold any more ({at}).",
     # what was seen
     "finding.seen.cap-over-contract": (
-        "In the interval that ended {end}, point {point} drew at least {low} of its running capacity "
-        "({s_low} kVA or more, against {running} kVA)."
+        "In the interval that ended {end}, point {point} drew at least {drawn}, {share} of its running capacity of "
+        "{running}."
+    ),
+    "finding.seen.cap-over-contract.several": (
+        "In at least one of {periods} intervals from {start} to {end}, point {point} drew at least {drawn}, {share} of "
+        "its running capacity of {running}; only their mean is known."
     ),
     "finding.seen.cap-heavy-load": (
-        "Up to {end}, point {point} drew at least {low} of its running capacity of {running} kVA for two hours."
+        "Point {point} drew more than {threshold} of its running capacity of {running} for as long as {release} asks; "
+        "at the most, in the interval that ended {end}, at least {drawn}, {share} of it."
     ),
     "finding.seen.cap-demand-over": (
-        "In the interval that ended {end}, the demand of point {point} was at least {low} of the contracted "
-        "{running} kW ({p_low} kW or more)."
+        "In the interval that ended {end}, the demand of point {point} was at least {drawn}, {share} of the contracted "
+        "{contracted}."
+    ),
+    "finding.seen.cap-demand-over.several": (
+        "In at least one of {periods} intervals from {start} to {end}, the demand of point {point} was at least "
+        "{drawn}, {share} of the contracted {contracted}; only their mean is known."
     ),
     "finding.seen.met-decrease": (
-        "Between {start} and {end}, register {quantity} of the meter at point {point} fell from {before} to {after}; "
-        "both values were read twice, and the meter's serial is unchanged."
+        "Between {start} and {end}, register {quantity} of the meter at point {point} went from {before} to {after}, "
+        "as the meter shows it; both values were read twice, and the meter's serial is unchanged."
     ),
     "finding.seen.dat-comm": (
         "{devices} on link {link} did not answer for {silent_min} minutes, up to {end} ({detail})."
@@ -33,7 +44,11 @@ SENTENCES: dict[str, str] = {
         "The figure is the lower bound: register steps and missing readings are already taken off. "
         "Readings vouch for {coverage} of the interval; the demand comes from {source}."
     ),
+    "finding.sure.recorded": (
+        "The figure comes from {source}, which vouches for {coverage} of the interval; what is missing is taken off."
+    ),
     "finding.sure.both": "The energy registers and the sampled powers agree on it.",
+    "finding.sure.active_only": "Only active power was measured; apparent power cannot be less than it.",
     "finding.source.register": "the difference of energy registers",
     "finding.source.power": "sampled power",
     "finding.source.profile": "the meter's own load profile",
@@ -45,8 +60,10 @@ SENTENCES: dict[str, str] = {
     # what it rests on
     "finding.fact": "It rests on {name} = {value} ({state}, source {source}).",
     "finding.archive_first": "Check the archive first: a fact that this rests on is not verified, or is in conflict.",
-    "finding.trial": "The point is on trial (its acceptance is not recorded): this does not count in any evaluation.",
-    "finding.threshold": "Published limit passed: {value}{unit} ({release}).",
+    "finding.trial": (
+        "The point was on trial (no acceptance is recorded for that time): this does not count in any evaluation."
+    ),
+    "finding.threshold": "Published limit passed: {threshold} ({release}).",
     # who answers
     "finding.route": "Whose answer is asked: {route}, by {due}.",
     "finding.route.archive": "the archive department",
@@ -72,9 +89,11 @@ SENTENCES: dict[str, str] = {
     # why it cannot be said
     "verdict.gap": "no readings for longer than a demand period",
     "verdict.no_reading": "no readings at both ends of the interval yet",
+    "verdict.ratio_unknown": "the archive knows no CT or VT ratio for this time",
     "verdict.archive_change": "contract, ratio or meter changed inside the interval",
     "verdict.clock_step": "the gateway's clock was set inside the interval",
     "verdict.register_break": "the register does not continue from its last value",
+    "verdict.meter_exchanged": "the meter was exchanged",
     "verdict.meter_exchange": "the meter was exchanged inside the interval",
     "verdict.capacity_unknown": "the archive knows no capacity for this time",
     "verdict.capacity_suspended": "no capacity is running: suspended",
@@ -89,6 +108,4 @@ SENTENCES: dict[str, str] = {
     "verdict.between": "between the bounds: neither over nor clear",
     "verdict.clear": "clear",
     "verdict.breach": "over the limit",
-    "verdict.superseded": "said by {by} already",
-    "verdict.blinded": "cannot be said while {by} is open",
 }
