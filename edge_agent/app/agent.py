@@ -92,7 +92,7 @@ class Agent:
     # -- life ---------------------------------------------------------------------------------------------------
 
     async def run(self) -> int:
-        """Until `stop`; what is decided is on disk when it returns. The exit code: `EXIT_AGAIN` once the store ended."""
+        """Until `stop`; what is decided is on disk when it returns. Exit code: `EXIT_AGAIN` once the store ended."""
         self._loop = asyncio.get_running_loop()
         open_findings = self.keeping.restore()
         self._say_boot()
@@ -111,9 +111,7 @@ class Agent:
         delivering = asyncio.create_task(self.uplink.run(), name="uplink")
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            done, _ = await asyncio.wait(
-                {*polling, ticking, delivering, stopping}, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({*polling, ticking, delivering, stopping}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopping}:
                 task.result()  # a task that ended by itself is a bug: let it be seen, and systemd start anew
         finally:

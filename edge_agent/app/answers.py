@@ -47,7 +47,8 @@ class Answers:
 
     async def _explain(self, question: Mapping[str, Any]) -> Any:
         finding = str(question.get("finding", ""))
-        steps = steps_of(await asyncio.wrap_future(self._store.steps(finding)))
+        bodies: list[bytes] = await asyncio.wrap_future(self._store.steps(finding))
+        steps = steps_of(bodies)
         if not steps:
             raise AgentSays(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
         return explain(steps)

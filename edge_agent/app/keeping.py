@@ -292,7 +292,7 @@ def sentence(error: BaseException) -> str:
     if not isinstance(error, StoreError):
         return repr(error)
     try:
-        return say(error.code, **error.facts)
+        return say(error.code, "en", **error.facts)
     except KeyError:
         return str(error)
 

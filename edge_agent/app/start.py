@@ -39,11 +39,6 @@ def run_agent(site_path: Path) -> int:
 
 async def _run(site: Site, site_path: Path) -> int:
     try:
-        links = await hold_links(site, PATIENCE_S)
-    except LinkHeld as held:
-        log.error("cannot start", reason=f"{held}: stop it first, or give this agent links of its own")
-        return EXIT_AGAIN
-    try:
         agent = Agent(site, digest(site_path.read_text(encoding="utf-8")))
     except (ReleaseError, SiteError) as error:
         log.error("cannot start", reason=str(error))
@@ -54,6 +49,12 @@ async def _run(site: Site, site_path: Path) -> int:
     except OSError as error:
         log.error("cannot start", reason=str(error))
         return EXIT_STORE
+    try:
+        links = await hold_links(site, PATIENCE_S)
+    except LinkHeld as held:
+        log.error("cannot start", reason=f"{held}: stop it first, or give this agent links of its own")
+        agent.store.close()
+        return EXIT_AGAIN
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(sign, agent.stop)

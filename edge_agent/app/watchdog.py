@@ -20,9 +20,7 @@ FEED_S = 10.0
 class Watchdog:
     """Tells systemd READY and WATCHDOG where it started us; silent otherwise. `now_s` is steady, real time."""
 
-    def __init__(
-        self, store: Store, pollers: Sequence[Poller], *, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: Store, pollers: Sequence[Poller], *, now_s: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._pollers = pollers
         self._now_s = now_s

@@ -56,7 +56,7 @@ def read_rows(site: Site, device: str) -> list[dict[str, Any]]:
     now_ms = clock.state().utc_ms(clock.now_ms()) or 0
 
     async def ask() -> list[Outcome]:
-        from edge_agent.app.agent import open_driver, requests_of
+        from edge_agent.fieldbus import open_driver, requests_of
 
         driver = open_driver(link, clock)
         try:

@@ -75,6 +75,8 @@ def read_rows(path: Path, *, tz: ZoneInfo | None, stamp: str) -> Rows:
 
 def _columns(names: Iterable[str] | None, path: Path) -> dict[str, tuple[Quantity, float]]:
     given = [n.strip() for n in names or ()]
+    if len(given) == 1 and ";" in given[0]:
+        raise ReplayError(f"{path}: columns are separated by semicolons; save it with commas, and a point in numbers")
     if "time" not in given:
         raise ReplayError(f"{path}: no column named time; the first line must name the columns: time,p_kw,q_kvar ...")
     columns: dict[str, tuple[Quantity, float]] = {}

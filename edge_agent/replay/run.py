@@ -38,6 +38,8 @@ class PointReport:
     findings: dict[str, list[Step]] = field(default_factory=dict)
     day_peaks: dict[str, float] = field(default_factory=dict)
     limit_va: float | None = None
+    counts: dict[str, dict[str, int | float]] = field(default_factory=dict)
+    """Of the findings that are still open where the data end: what was counted since their last step."""
     _run: int = 0
     _last_over_end: Ms = 0
 
@@ -76,7 +78,7 @@ class PointReport:
             "max_kw": round(self.max_w / 1000, 2),
             "coverage": round(self.covered / self.intervals, 4) if self.intervals else 0.0,
             "unknown": dict(sorted(self.unknown.items())),
-            "findings": [_finding(steps) for steps in self.findings.values()],
+            "findings": [_finding(steps, self.counts) for steps in self.findings.values()],
         }
 
 
@@ -95,6 +97,7 @@ def replay(
         raise ReplayError(f"point {point!r} is not in the site file; it has {', '.join(archive.points) or 'none'}")
     load = _point(rows, archive, point, device)
     core = core_with(archive, [load], releases, gateway=gateway)
+    since_ms = rows.times_ms[0] - rows.step_ms  # nothing is known of what was before
     report = PointReport(point)
     own_blocks = load.period_ms == rows.step_ms
     figures = core if own_blocks else core_with(archive, [_blocks(load, rows)], releases, gateway=gateway)
@@ -104,14 +107,15 @@ def replay(
         for step in outcome.steps:
             report.findings.setdefault(step.finding, []).append(step)
         if figures is core:
-            _count(report, archive, outcome.closed, outcome.verdicts)
+            _count(report, archive, since_ms, outcome.closed, outcome.verdicts)
         else:
             _feed(figures, load, at_ms, rows.step_ms, values)
             block = figures.settle(at_ms)
-            _count(report, archive, block.closed, block.verdicts)
+            _count(report, archive, since_ms, block.closed, block.verdicts)
         if index % STRETCH == 0:
             progress(index)
     progress(len(rows))
+    report.counts = {f.id: f.counts.told() for f in core.lifecycle.open_findings(point)}
     return report
 
 
@@ -153,12 +157,16 @@ def _feed(core: Core, load: LoadPoint, at_ms: Ms, step_ms: Ms, values: Mapping[Q
 
 
 def _count(
-    report: PointReport, archive: Archive, closed: Iterable[Interval], verdicts: Mapping[str, Iterable[Verdict]]
+    report: PointReport,
+    archive: Archive,
+    since_ms: Ms,
+    closed: Iterable[Interval],
+    verdicts: Mapping[str, Iterable[Verdict]],
 ) -> None:
-    blocks = {i.end_ms for i in closed if i.block and i.count == 1}
-    for interval in closed:
-        if interval.block and interval.count == 1:
-            report.add(interval, str(archive.local_day(report.point, interval.end_ms)))
+    own = [i for i in closed if i.block and i.count == 1 and i.start_ms >= since_ms]
+    blocks = {i.end_ms for i in own}
+    for interval in own:
+        report.add(interval, str(archive.local_day(report.point, interval.end_ms)))
     for topic in CAPACITY_TOPICS:
         judged = [v for v in verdicts.get(topic, ()) if v.block and v.end_ms in blocks]
         if any(v.reason != "contract_in_other_unit" for v in judged):
@@ -167,7 +175,7 @@ def _count(
             return
 
 
-def _finding(steps: list[Step]) -> dict[str, Any]:
+def _finding(steps: list[Step], counts: Mapping[str, Mapping[str, int | float]]) -> dict[str, Any]:
     first, last = steps[0], steps[-1]
     cleared = [s for s in steps if s.kind is StepKind.CLEARED]
     return {
@@ -182,7 +190,7 @@ def _finding(steps: list[Step]) -> dict[str, Any]:
         "opened_ms": first.opened_ms,
         "cleared_ms": cleared[-1].time_ms if cleared and not last.active else None,
         "active": last.active,
-        **last.counts,
+        **counts.get(first.finding, last.counts),
         "steps": [{"kind": s.kind.value, "at_ms": s.time_ms, "severity": s.severity.value, "reason": s.reason}
                   for s in steps],
     }  # fmt: skip

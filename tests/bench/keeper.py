@@ -9,6 +9,7 @@ of its own. Grouped: twenty come within a commit's waiting time. The receipt mov
 from __future__ import annotations
 
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from edge_agent.audit.track import Counts, FindingState, LevelCount, Phase, Trac
 from edge_agent.contract import envelope
 from edge_agent.core import CoreOutcome
 from edge_agent.image import Snapshot
-from edge_agent.model import ClockQuality, ClockState, Quantity, Reading, Severity
+from edge_agent.model import ClockQuality, ClockState, Quantity, Reading, Sealed, Severity
 from edge_agent.settings import config_files, device_specs, load_site
 from edge_agent.store import Limits, Store
 
@@ -69,7 +70,9 @@ class Keeper:
             state / "findings.db", state / "telemetry.db", seal=envelope.seal, now_ms=lambda: self.now_ms,
             limits=Limits(group_s=0.1),
         )  # fmt: skip
-        self.keeping = Keeping(self.core, self.store, self.archive, identity_of(site.site, "0" * 64))
+        identity = identity_of(site.site, "0" * 64)
+        self.keeping = Keeping(self.core, self.store, self.archive, identity, committed=lambda _: None)
+        self.told = 0
         self.points = [(p.id, p.device) for p in self.core.ledger.points]
         self.now_ms = START_MS
         self.numbers = count(1)
@@ -83,24 +86,28 @@ class Keeper:
         )
         self.core.ledger.close()
 
+    def stored(self) -> list[Sealed]:
+        """The messages committed since the last call, once the last of them is."""
+        while self.store.head()[0] < self.told:
+            time.sleep(0.0005)
+        after = self.store.stats().kept_upto
+        return self.store.unsent(after, self.told - after).result()
+
     def keep(self, findings: int, together: int) -> float:
         """Mean bytes of a message, once all are stored and acknowledged."""
         size = 0
         for done in range(0, findings, TOGETHER):
-            waiting = []
             for i in range(min(TOGETHER, findings - done)):
                 self.tick()
                 n = next(self.numbers)
+                self.told += 1
                 point = self.points[n % len(self.points)][0]
                 found = step(n, point, self.now_ms)
                 outcome = CoreOutcome(steps=[found], changed={f"{found.topic}/{point}/": track(found)})
-                kept = self.keeping.keep(outcome, Snapshot(self.now_ms, self.now_ms, CLOCK))
-                assert kept.sealed is not None
-                waiting.append(kept.sealed)
+                self.keeping.keep(outcome, Snapshot(self.now_ms, self.now_ms, CLOCK))
                 if together == 1 or i == TOGETHER - 1:
-                    sealed = [s for future in waiting for s in future.result()]
+                    sealed = self.stored()
                     size += sum(len(s.body) for s in sealed)
-                    waiting = []
             self.store.kept(self.store.epoch, sealed[-1].seq, sealed[-1].hash_hex).result()
         return size / findings
 

@@ -1,6 +1,6 @@
 """The agent as `python -m edge_agent` starts it, with a folder of its own where a gateway has /etc/edge-agent.
 
-    python -m tests.bench.launch FOLDER run --site FILE
+python -m tests.bench.launch FOLDER run --site FILE
 """
 
 from __future__ import annotations

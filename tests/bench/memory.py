@@ -51,7 +51,9 @@ def identities(folder: Path, gateway: str = "gw-1") -> Identities:
 
 
 @contextmanager
-def agent_with_tls(folder: Path, *, links: int = 1, every_s: float = 1, profile: str = "acrel-dtsd1352") -> Iterator[Child]:
+def agent_with_tls(
+    folder: Path, *, links: int = 1, every_s: float = 1, profile: str = "acrel-dtsd1352"
+) -> Iterator[Child]:
     """A real agent with 64 points on 1 or 64 links, its meters and its broker, running until the block ends."""
     tls = identities(folder / "tls")
     with ExitStack() as stage:

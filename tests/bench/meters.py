@@ -2,8 +2,8 @@
 
     python -m tests.bench.meters SCENARIO DOORS SINGLE
 
-Behind each of DOORS ports stand all meters; SINGLE more groups have a port for each meter. It says its ports as one line
-of JSON, and after every line that it is told, what came through each door since the last.
+Behind each of DOORS ports stand all meters; SINGLE more groups have a port for each meter. It says its ports as one
+line of JSON, and after every line that it is told, what came through each door since the last.
 """
 
 from __future__ import annotations

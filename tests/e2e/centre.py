@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from simulator.central.view import Row, View
 from tests.broker import HOST
@@ -49,7 +50,7 @@ class Centre:
             rows = view.events(kind="finding")
         return [r for r in rows if topic in {"", r.topic} and point in {"", r.point}]
 
-    def step(self, topic: str, step: str, point: str = "") -> Row | None:
+    def step(self, topic: str, step: str, point: str = "") -> Any:  # Row, or None
         return next((r for r in self.steps(topic, point) if r.step == step), None)
 
     def records(self, kind: str) -> list[dict[str, Any]]:
@@ -79,9 +80,7 @@ class Witness:
         self._heard: list[Heard] = []
         self._lock = threading.Lock()
         self._subscribed = threading.Event()
-        self._client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, name, clean_session=False, protocol=paho.MQTTv311
-        )
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, clean_session=False, protocol=paho.MQTTv311)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe("ea/#", qos=1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
@@ -97,7 +96,7 @@ class Witness:
     def heard(self, topic: str = "") -> list[Heard]:
         """Everything, or what came on one topic or below it."""
         with self._lock:
-            return [h for h in self._heard if topic == "" or h.topic == topic or h.topic.startswith(f"{topic}/")]
+            return [h for h in self._heard if topic in ("", h.topic) or h.topic.startswith(f"{topic}/")]
 
     def said(self, topic: str) -> list[dict[str, Any]]:
         return [json.loads(h.body) for h in self.heard(topic)]

@@ -19,7 +19,7 @@ _plays = pytest.StashKey[list[Play]]()
 @pytest.fixture
 def play(request: pytest.FixtureRequest, short_path: Path) -> Iterator[Callable[..., Play]]:
     """A factory: `play(points, rate=..., broker_port=...)` is a stage with its files written; nothing runs yet."""
-    made = request.node.stash.setdefault(_plays, [])
+    made: list[Play] = request.node.stash.setdefault(_plays, [])
 
     def make(*args: Any, **kwargs: Any) -> Play:
         made.append(Play(Stage(short_path / f"s{len(made)}", *args, **kwargs)))

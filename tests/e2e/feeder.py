@@ -23,7 +23,10 @@ def falls(shift_h: int) -> list[str]:
 
 
 FEEDER: dict[str, Any] = {
-    "points": [PointPlan(f"p{i}", rounds(8, *LEVELS, shift_h=i % 8, days=DAYS), registers_kwh=5000.0, events=falls(i % 8)) for i in range(POINTS)],
+    "points": [
+        PointPlan(f"p{i}", rounds(8, *LEVELS, shift_h=i % 8, days=DAYS), registers_kwh=5000.0, events=falls(i % 8))
+        for i in range(POINTS)
+    ],
     "rate": RATE,
     "every_s": 300.0,
     "period_min": 60,

@@ -1,4 +1,4 @@
-"""Processes of a play: started, stopped, killed at will, with everything they say kept; and waiting for what is real."""
+"""Processes of a play: started, stopped, killed at will, all they say kept; and waiting for what is real."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -37,13 +38,13 @@ def opened(path: Path, *tables: str) -> sqlite3.Connection:
 
 def connected(name: str, port: int, **handlers: Any) -> paho.Client:
     client = paho.Client(
-        paho.CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True, reconnect_on_failure=True
+        CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5, manual_ack=True, reconnect_on_failure=True
     )
     client.reconnect_delay_set(1, 1)
     client.max_inflight_messages = 100
     for event, handler in handlers.items():
         setattr(client, event, handler)
-    kept = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    kept = Properties(PacketTypes.CONNECT)
     kept.SessionExpiryInterval = SESSION_EXPIRY_S
     while True:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_after_a_day_without_a_broker_everything_arrives_in_order(
     back_min = stage.stage.minute
     ears = witness(broker.port)
 
-    theirs = wait_until(
+    theirs: Any = wait_until(
         lambda: (c := centre_chain(centre.db, owed.epoch)).upto >= owed.last and c, 120, "the chain arrives"
     )
     expected = {
@@ -85,7 +86,8 @@ def test_after_a_day_without_a_broker_everything_arrives_in_order(
         whole = [row for _, end, row in view.demand() if row["coverage"] > 0.99]
     assert len(whole) > 0.9 * len(expected)
     report(
-        "broker away for a day", points=POINTS, backlog=len(backlog), lost=len(backlog) - len(first.keys() & set(backlog)),
+        "broker away for a day", points=POINTS, backlog=len(backlog),
+        lost=len(backlog) - len(first.keys() & set(backlog)),
         intervals=len(expected), intervals_missing=len(expected - arrived()),
     )  # fmt: skip
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 from tests.broker import Broker
-from tests.e2e.centre import Centre, agent_chain, centre_chain, recomputed
+from tests.e2e.centre import Centre, centre_chain, recomputed
 from tests.e2e.feeder import FEEDER
-from tests.e2e.processes import wait_until
-from tests.e2e.test_kill import Play, drained
+from tests.e2e.processes import Play, wait_until
+from tests.e2e.test_kill import drained
 from tests.figures import report
 
 ROUNDS = max(3, int(os.environ.get("EDGE_PROVE_KILLS", "20")) // 7)

@@ -165,5 +165,3 @@ def test_a_finding_that_falls_into_a_locked_store_is_not_lost(
     assert [f["finding"] for f in listed] == [opened.finding]
     centre.no_complaints()
     assert stage.agent.stop() == 0
-
-
