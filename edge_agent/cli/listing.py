@@ -7,33 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from edge_agent.control import AgentSays, NoAgent, ask
 from edge_agent.explain import explain
+from edge_agent.listing import plain_row, steps_of
 from edge_agent.settings import Site
-from edge_agent.store import FindingRow, Store, StoreError
-
-
-def plain_row(row: FindingRow) -> dict[str, Any]:
-    """One line of a listing, for `--json` and for the control socket."""
-    return {
-        "finding": row.finding,
-        "topic": row.topic,
-        "point": row.point,
-        "step": row.step,
-        "severity": row.severity,
-        "active": row.data.get("active", False),
-        "opened": row.data.get("opened", row.first_time),
-        "time": row.time,
-        "route": row.data.get("route", ""),
-        "due": row.data.get("due", ""),
-        "trial": row.data.get("trial", False),
-        "check_archive": row.data.get("check_archive", False),
-        "seq": row.seq,
-    }
+from edge_agent.store import Store, StoreError
 
 
 def finding_rows(site: Site) -> list[dict[str, Any]]:
@@ -54,22 +35,10 @@ def explained(site: Site, finding: str) -> list[str]:
         raise click.ClickException(str(reason)) from None
     except NoAgent:
         with _reader(site) as reader:
-            steps = steps_of(finding, (body for _, body, _ in reader.records()))
+            steps = steps_of(reader.steps(finding))
     if not steps:
         raise click.ClickException(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
     return explain(steps)
-
-
-def steps_of(finding: str, bodies: Any) -> list[Mapping[str, Any]]:
-    """The `data` of every step of one finding, with its severity, from message bodies in order."""
-    steps: list[Mapping[str, Any]] = []
-    for body in bodies:
-        if finding.encode() not in body:
-            continue
-        message = msgspec.json.decode(body)
-        if message["data"].get("finding") == finding:
-            steps.append({**message["data"], "severity": message["severity"]})
-    return steps
 
 
 def show_findings(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,35 +14,12 @@ from rich.table import Table
 
 from edge_agent.archive import Archive
 from edge_agent.clock import SystemClock
-from edge_agent.load.points import Timeline, in_force
-from edge_agent.model import UNIT, Gap, Identity, Ms, Outcome, Profile, Quantity
+from edge_agent.holding import HeldLinks, LinkHeld
+from edge_agent.listing import plain_outcome
+from edge_agent.load.points import Timeline
+from edge_agent.model import Outcome
 from edge_agent.ports import DriverError
 from edge_agent.settings import Site, device_specs, link_specs
-
-BEHIND_CT = {"Wh", "varh", "VAh", "W", "var", "VA"}
-
-
-def plain_outcome(outcome: Outcome, profile: Profile, k: Timeline, now_ms: Ms) -> dict[str, Any]:
-    """One register: where it sits, what it said, and what that means on the primary side where K is known."""
-    register = next(r for r in profile.registers if r.quantity is outcome.quantity)
-    row: dict[str, Any] = {
-        "quantity": outcome.quantity.value,
-        "register": register.address,
-        "type": register.type,
-        "unit": UNIT[outcome.quantity],
-    }
-    if isinstance(outcome, Gap):
-        return {**row, "gap": outcome.cause.value, "detail": outcome.detail}
-    if outcome.frame is not None:
-        row |= {"asked": outcome.frame.request.hex(" "), "frame": outcome.frame.reply.hex(" ")}
-    if isinstance(outcome, Identity):
-        return {**row, "text": outcome.text}
-    row |= {"value": outcome.value, "step": outcome.step, "side": profile.side}
-    ratio = in_force(k, now_ms)
-    if UNIT[outcome.quantity] in BEHIND_CT and ratio is not None:
-        primary = outcome.value if profile.side == "primary" else outcome.value * ratio
-        row |= {"k": ratio, "primary": primary}
-    return row
 
 
 def read_rows(site: Site, device: str) -> list[dict[str, Any]]:
@@ -65,12 +44,24 @@ def read_rows(site: Site, device: str) -> list[dict[str, Any]]:
             await driver.close()
 
     try:
-        outcomes = asyncio.run(ask())
+        with _held(Path(site.paths.runtime), link.id):
+            outcomes = asyncio.run(ask())
+    except LinkHeld as held:
+        raise click.ClickException(f"{held}; wait for it, or stop it: no two masters share a meter's line") from None
     except DriverError as error:
         raise click.ClickException(
             f"device {device} (unit {spec.unit}) on link {link.id} ({link.host}:{link.port}): {error}"
         ) from None
     return [plain_outcome(o, spec.profile, k, now_ms) for o in outcomes]
+
+
+def _held(runtime: Path, link: str) -> AbstractContextManager[object]:
+    """The link for this process alone, where the runtime folder can be used."""
+    try:
+        return HeldLinks(runtime, [link])
+    except OSError as cause:
+        click.echo(f"the link is not locked against others: {runtime}: {cause.strerror}", err=True)
+        return nullcontext()
 
 
 def show_rows(device: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -80,6 +71,3 @@ def show_rows(device: str, rows: Sequence[Mapping[str, Any]]) -> None:
         primary = f"{row['primary']:.10g} (K = {row['k']:g})" if "primary" in row else ""
         table.add_row(row["register"], row["quantity"], value, row["unit"], primary, row.get("frame", ""))
     Console(width=None if Console().is_terminal else 220).print(table)
-
-
-__all__ = ["Quantity", "plain_outcome", "read_rows", "show_rows"]

@@ -1,0 +1,130 @@
+"""What the centre is told depends on what is known of a point, and what cannot be told is said: routes, silence, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.broker import Broker, free_port
+from tests.e2e.centre import Centre, Witness
+from tests.e2e.processes import Play, wait_until
+from tests.e2e.site import PointPlan, steady, steps
+from tests.figures import report
+
+OVER = "cap-over-contract"
+SILENT = "dat-comm"
+THREE_WINDOWS_AT_107 = steps((0, 54.0), (57, 96.3), (108, 54.0))
+"""96.3 kW at power factor 0.9 are 107 kVA, 54 kW are 60: over for the fifth to seventh quarter of an hour, and a little
+more at both ends, for samples a minute apart cannot vouch for a window at whose edge the load leaps."""
+
+
+@pytest.mark.timeout(90)
+def test_an_overload_of_107_per_cent_in_three_windows_goes_to_whom_the_archive_allows(
+    mosquitto: Callable[..., Broker], play: Callable[..., Play], witness: Callable[[int], Witness]
+):
+    broker = mosquitto()
+    points = [
+        PointPlan("accepted", THREE_WINDOWS_AT_107),
+        PointPlan("unverified", THREE_WINDOWS_AT_107, verified=False),
+        PointPlan("trial", THREE_WINDOWS_AT_107, accepted=False),
+        PointPlan("calm", steady(54.0)),
+    ]
+    stage = play(points, rate=900.0, broker_port=broker.port)
+    centre = Centre(stage, broker.port).start()
+    ears = witness(broker.port)
+    stage.start_meters()
+    stage.start_agent()
+    wait_until(
+        lambda: all(centre.step(OVER, "cleared", p.id) for p in points[:3]), 40, "three findings come and go"
+    )
+    assert stage.agent.stop() == 0
+
+    told = {p.id: [_told(row) for row in centre.steps(OVER, p.id)] for p in points}
+    customer, archive = ("customer-inspection", False, False), ("archive", False, True)
+    assert told == {
+        "accepted": [
+            ("opened", "notice", *customer),  # one interval over 100 %
+            ("updated", "warning", *customer),  # three over 105 %
+            ("cleared", "warning", *customer),
+        ],
+        "unverified": [("opened", "notice", *archive), ("cleared", "notice", *archive)],
+        "trial": [
+            ("opened", "notice", "customer-inspection", True, False),
+            ("cleared", "notice", "customer-inspection", True, False),
+        ],
+        "calm": [],
+    }
+    warning = centre.steps(OVER, "accepted")[1].message
+    assert warning["time"] == stage.stage.at(105)  # with the end of the third
+    judged = next(m for m in warning["data"]["measured"] if m["name"] == "judged")
+    assert 1.05 < judged["value"] < 1.08
+    states = {p.id: [f for s in ears.said(f"up/points/{p.id}") for f in s["findings"]] for p in points}
+    assert {f["severity"] for f in states["accepted"]} == {"notice", "warning"}
+    assert {f["severity"] for f in states["unverified"] + states["trial"]} == {"notice"}
+    assert ears.said("up/points/trial")[-1]["state"] == "trial"
+    assert ears.said("up/points/accepted")[-1]["state"] == "accepted"
+    ears.check_everything()
+    centre.no_complaints()
+    report(
+        "107 % in three windows", accepted="warning/customer-inspection", unverified="notice/archive",
+        trial="notice, marked trial", calm="nothing",
+    )  # fmt: skip
+
+
+def _told(row: Any) -> tuple[str, str, str, bool, bool]:
+    data = row.message["data"]
+    return row.step, row.message["severity"], data["route"], data["trial"], data["check_archive"]
+
+
+@pytest.mark.timeout(90)
+def test_a_meter_that_falls_silent_is_a_finding_and_the_other_goes_on(
+    mosquitto: Callable[..., Broker], play: Callable[..., Play]
+):
+    broker = mosquitto()
+    silence = 'kind = "silence"\nfrom = 600.0\nto = 3600.0'
+    points = [PointPlan("mute", steady(50), faults=[silence]), PointPlan("well", steady(50))]
+    stage = play(points, rate=180.0, broker_port=broker.port)
+    centre = Centre(stage, broker.port).start()
+    stage.start_meters()
+    stage.start_agent()
+    opened = wait_until(lambda: centre.step(SILENT, "opened"), 20, "the silence is told")
+    assert (opened.point, opened.message["severity"], opened.message["data"]["route"]) == (
+        "mute", "notice", "collection",
+    )  # fmt: skip
+    assert stage.stage.at(25) <= opened.time <= stage.stage.at(40)  # 15 minutes after the last good reading
+    device = next(d for d in stage.status()["devices"] if d["id"] == "m-mute")
+    assert device["next_try_s"] is not None
+    cleared = wait_until(lambda: centre.step(SILENT, "cleared"), 30, "it speaks again")
+    assert cleared.finding == opened.finding
+    assert {row.point for row in centre.steps()} == {"mute"}
+
+    def whole() -> int:
+        with centre.look() as view:
+            return sum(point == "well" and row["coverage"] > 0.9 for point, _, row in view.demand())
+
+    wait_until(lambda: whole() >= 3, 15, "the demand of the meter that was read meanwhile")
+    centre.no_complaints()
+    assert stage.agent.stop() == 0
+
+
+def test_a_register_too_coarse_for_its_contract_is_said_by_status(play: Callable[..., Play]):
+    # A step of the display is 0.01 kWh, behind 400/5 it is 0.8 kWh: 3.2 kW in a quarter of an hour, of 100 kVA.
+    points = [
+        PointPlan("coarse", steady(88.2), profile="acrel-dtsd1352"),  # 98 kVA
+        PointPlan("fine", steady(88.2)),
+    ]
+    stage = play(points, rate=600.0, broker_port=free_port())
+    stage.start_meters()
+    stage.start_agent()
+
+    def verdicts() -> dict[str, Any]:
+        said = {p["id"]: {t["topic"]: t for t in p["topics"]} for p in stage.status()["points"]}
+        return {p: topics[OVER] for p, topics in said.items() if topics.get(OVER, {}).get("answer") == "between"}
+
+    said = wait_until(lambda: len(v := verdicts()) == 2 and v, 20, "both points are judged")
+    assert said["coarse"]["reason"] == "register_too_coarse"
+    assert "3.2 kW" in said["coarse"]["said"]
+    assert said["fine"]["reason"] == ""
+    assert stage.agent.stop() == 0
