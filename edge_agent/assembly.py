@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -71,11 +72,21 @@ def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:
         s_cap_va=_s_cap(archive, point.id),
         changes_ms=archive.changes(point.id),
         modulus={q: m for q, r in registers.items() if q in ENERGIES and (m := _modulus(r)) is not None},
-        steps={q: (r.step or r.scale) * _factor(r) for q, r in registers.items() if q in ENERGIES},
         quantities=frozenset(registers),
         has_serial=Quantity.METER_SERIAL in registers,
         grid_offset_ms=grid_offset_ms(point, period_ms),
     )
+
+
+def resolution(register: Register, value: float) -> float:
+    """The step of a register that shows `value`, both in the quantity's unit: its display's, or its number format's."""
+    step = (register.step or 0.0) * _factor(register)
+    match register.type:
+        case "f32":
+            return max(step, math.ulp(value) * 2.0**29)
+        case "f64":
+            return max(step, math.ulp(value))
+    return max(step, abs(register.scale) * _factor(register))
 
 
 def grid_offset_ms(point: Point, period_ms: Ms) -> Ms:

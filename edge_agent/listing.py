@@ -9,7 +9,8 @@ import msgspec
 
 from edge_agent.load.points import Timeline, in_force
 from edge_agent.model import UNIT, Gap, Identity, Ms, Outcome, Profile
-from edge_agent.store import FindingRow
+from edge_agent.store import FindingRow, StoreError
+from edge_agent.words import say
 
 BEHIND_CT = frozenset({"Wh", "varh", "VAh", "W", "var", "VA"})
 """Units of what K turns into the primary side."""
@@ -62,3 +63,13 @@ def plain_outcome(outcome: Outcome, profile: Profile, k: Timeline, now_ms: Ms) -
         return {**row, "primary": outcome.value}
     ratio = in_force(k, now_ms)
     return row if ratio is None else {**row, "k": ratio, "primary": outcome.value * ratio}
+
+
+def sentence(error: BaseException) -> str:
+    """What a store error means to a person, and what to do."""
+    if not isinstance(error, StoreError):
+        return repr(error)
+    try:
+        return say(error.code, "en", **error.facts)
+    except KeyError:
+        return str(error)

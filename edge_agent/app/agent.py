@@ -14,7 +14,7 @@ import structlog
 from edge_agent.app.answers import Answers
 from edge_agent.app.documents import Documents
 from edge_agent.app.identity import Identity, identity_of
-from edge_agent.app.keeping import STATE_EVERY_MS, Keeping, sentence
+from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.archive import Archive
 from edge_agent.assembly import core_of
@@ -25,6 +25,7 @@ from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import Control
 from edge_agent.fieldbus import open_driver, requests_of
 from edge_agent.image import ProcessImage, Snapshot
+from edge_agent.listing import sentence
 from edge_agent.model import DeviceId, DeviceSpec, LinkSpec, Ms, PointId
 from edge_agent.poller import Poller
 from edge_agent.ports import Clock

@@ -27,12 +27,12 @@ from edge_agent.contract.records import RegisterSaid, Suppressed, record_letter
 from edge_agent.core import Core, CoreOutcome
 from edge_agent.explain import action_of
 from edge_agent.image import Snapshot
+from edge_agent.listing import sentence
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.points import in_force
 from edge_agent.load.views import Interval, RegisterEvent
 from edge_agent.model import ClockState, Letter, Ms, PointId, Sealed, Severity
-from edge_agent.store import IntervalRow, Store, StoreError
-from edge_agent.words import say
+from edge_agent.store import IntervalRow, Store
 
 log = structlog.get_logger()
 STATE_EVERY_MS = 60_000
@@ -140,7 +140,8 @@ class Keeping:
         letters += [self._register(e, snapshot) for e in outcome.events]
         points = frozenset(s.point for s in outcome.steps if s.point)
         now_bt = snapshot.bt_ms
-        if letters or self._answers or self._due(now_bt, every_ms):
+        self._take_answers(now_bt)  # alone they are no reason to write: each write is answered, and that once more
+        if letters or self._due(now_bt, every_ms):
             self.write(letters, now_bt, points=points)
 
     def write(self, letters: Sequence[Letter], now_bt: Ms, *, points: frozenset[PointId] = frozenset()) -> None:
@@ -155,6 +156,7 @@ class Keeping:
     def finish(self, now_bt: Ms) -> None:
         """Everything once more, at once: the store is about to be closed."""
         self._take_answers(now_bt)
+        self._ledger_in_flight = False  # what is on its way is written first, and this after it
         self._hand_over(now_bt, urgent=True)
 
     # -- inside -------------------------------------------------------------------------------------------------
@@ -285,16 +287,6 @@ class Keeping:
             quality=clock.quality,
         )
         return IntervalRow(interval.point, interval.start_ms, interval.end_ms, body)
-
-
-def sentence(error: BaseException) -> str:
-    """What a store error means to a person, and what to do."""
-    if not isinstance(error, StoreError):
-        return repr(error)
-    try:
-        return say(error.code, "en", **error.facts)
-    except KeyError:
-        return str(error)
 
 
 def _track_blob(track: Track) -> bytes | None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import structlog
 
 from edge_agent.app.agent import EXIT_AGAIN, Agent
-from edge_agent.app.keeping import sentence
 from edge_agent.audit.release import ReleaseError
 from edge_agent.holding import HeldLinks, LinkHeld
+from edge_agent.listing import sentence
 from edge_agent.logs import set_up_logs
 from edge_agent.settings import Site, SiteError, digest, load_site
 from edge_agent.store import StoreError

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +11,33 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from edge_agent.control import AgentSays, NoAgent, ask
+from edge_agent.control import ControlError, NoAgent, ask
 from edge_agent.explain import explain
-from edge_agent.listing import plain_row, steps_of
+from edge_agent.listing import plain_row, sentence, steps_of
 from edge_agent.settings import Site
-from edge_agent.store import Store, StoreError
+from edge_agent.store import Store, StoreError, StoreReader
 
 
 def finding_rows(site: Site) -> list[dict[str, Any]]:
+    """The latest step of each, newest first. Raises `ClickException`."""
     try:
         return list(ask(Path(site.paths.runtime), "findings"))
-    except AgentSays as reason:
-        raise click.ClickException(str(reason)) from None
     except NoAgent:
         with _reader(site) as reader:
             return [plain_row(row) for row in reader.findings()]
+    except ControlError as reason:
+        raise click.ClickException(str(reason)) from None
 
 
 def explained(site: Site, finding: str) -> list[str]:
     """The finding in plain words. Raises `ClickException` when there is no such finding."""
     try:
         return list(ask(Path(site.paths.runtime), "explain", finding=finding))
-    except AgentSays as reason:
-        raise click.ClickException(str(reason)) from None
     except NoAgent:
         with _reader(site) as reader:
             steps = steps_of(reader.steps(finding))
+    except ControlError as reason:
+        raise click.ClickException(str(reason)) from None
     if not steps:
         raise click.ClickException(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
     return explain(steps)
@@ -78,8 +80,10 @@ def show_status(state: Mapping[str, Any]) -> None:
             click.echo(f"  open: {finding['finding']} ({finding['severity']})")
 
 
-def _reader(site: Site) -> Any:
+@contextmanager
+def _reader(site: Site) -> Iterator[StoreReader]:
     try:
-        return Store.read_only(Path(site.paths.state) / "findings.db")
+        with Store.read_only(Path(site.paths.state) / "findings.db") as reader:
+            yield reader
     except StoreError as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(sentence(error)) from None

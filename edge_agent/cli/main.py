@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from edge_agent.control import AgentSays, NoAgent, ask
+from edge_agent.control import ControlError, NoAgent, ask
 from edge_agent.settings import Site, SiteError, check, load_site
 
 SITE = "/etc/edge-agent/edge-agent.toml"
@@ -106,11 +106,8 @@ def read(device: str, site_path: Path, as_json: bool) -> None:
     try:
         rows = ask(Path(site.paths.runtime), "read", device=device)
     except NoAgent:
-        try:
-            rows = read_rows(site, device)
-        except click.ClickException:
-            raise
-    except AgentSays as reason:
+        rows = read_rows(site, device)
+    except ControlError as reason:  # an agent that owns the port: it is not ours to take
         raise click.ClickException(str(reason)) from None
     if as_json:
         emit(rows)
@@ -145,7 +142,10 @@ def replay(
     if svg is not None:
         from edge_agent.cli.picture import write_daily_peaks
 
-        write_daily_peaks(report, svg)
+        try:
+            write_daily_peaks(report, svg)
+        except OSError as cause:
+            raise click.ClickException(f"--svg {svg}: {cause.strerror or cause}") from None
     if as_json:
         emit({"file": str(file), "points": {report.point: report.plain()}})
     else:
@@ -203,7 +203,7 @@ def status(site_path: Path, as_json: bool) -> None:
     site = site_or_exit(site_path)
     try:
         state = ask(Path(site.paths.runtime), "status")
-    except (NoAgent, AgentSays) as reason:
+    except ControlError as reason:
         raise click.ClickException(str(reason)) from None
     if as_json:
         emit(state)

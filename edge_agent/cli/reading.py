@@ -14,12 +14,14 @@ from rich.table import Table
 
 from edge_agent.archive import Archive
 from edge_agent.clock import SystemClock
+from edge_agent.fieldbus import open_driver, requests_of
 from edge_agent.holding import HeldLinks, LinkHeld
 from edge_agent.listing import plain_outcome
 from edge_agent.load.points import Timeline
-from edge_agent.model import Outcome
-from edge_agent.ports import DriverError
+from edge_agent.model import DeviceSpec, Gap, LinkSpec, Outcome
+from edge_agent.ports import Clock, DriverError, LinkDown, NoReply
 from edge_agent.settings import Site, device_specs, link_specs
+from edge_agent.words import say
 
 
 def read_rows(site: Site, device: str) -> list[dict[str, Any]]:
@@ -29,30 +31,42 @@ def read_rows(site: Site, device: str) -> list[dict[str, Any]]:
         raise click.ClickException(f"no device {device!r}; there are {', '.join(d.id for d in site.device) or 'none'}")
     link = next(x for x in link_specs(site) if x.id == spec.link)
     archive = Archive.of(site)
-    point = next((p.id for p in archive.points.values() if device in (p.meter, p.ct)), None)
-    k: Timeline = archive.k_timeline(point) if point is not None and spec.profile.side == "secondary" else ((0, 1.0),)
+    point = next((p.id for p in archive.points.values() if p.meter == device), None)
+    k: Timeline = () if point is None else archive.k_timeline(point)
     clock = SystemClock()
-    now_ms = clock.state().utc_ms(clock.now_ms()) or 0
-
-    async def ask() -> list[Outcome]:
-        from edge_agent.fieldbus import open_driver, requests_of
-
-        driver = open_driver(link, clock)
-        try:
-            return [outcome for request in requests_of(spec) for outcome in await driver.read(request)]
-        finally:
-            await driver.close()
-
     try:
         with _held(Path(site.paths.runtime), link.id):
-            outcomes = asyncio.run(ask())
+            outcomes = asyncio.run(_ask(link, spec, clock))
     except LinkHeld as held:
         raise click.ClickException(f"{held}; wait for it, or stop it: no two masters share a meter's line") from None
     except DriverError as error:
-        raise click.ClickException(
-            f"device {device} (unit {spec.unit}) on link {link.id} ({link.host}:{link.port}): {error}"
-        ) from None
+        where = f"device {device} (unit {spec.unit}) on link {link.id} ({link.host}:{link.port})"
+        raise click.ClickException(f"{where}: {error}. {say(f'read.{error.cause.value}')}") from None
+    now_ms = clock.state().utc_ms(clock.now_ms()) or 0
     return [plain_outcome(o, spec.profile, k, now_ms) for o in outcomes]
+
+
+async def _ask(link: LinkSpec, device: DeviceSpec, clock: Clock) -> list[Outcome]:
+    """Everything once. A question that fails is a gap, unless the device answers none: then its `DriverError`."""
+    driver = open_driver(link, clock)
+    found: list[Outcome] = []
+    failed: DriverError | None = None
+    try:
+        for request in requests_of(device):
+            try:
+                found += await driver.read(request)
+            except LinkDown:
+                raise
+            except DriverError as error:
+                failed = error
+                found += [Gap(device.id, q, error.cause, clock.now_ms(), str(error)) for q in request.quantities]
+                if isinstance(error, NoReply):
+                    break  # a silent device is not asked again and again while a person waits
+    finally:
+        await driver.close()
+    if failed is not None and all(isinstance(o, Gap) for o in found):
+        raise failed
+    return found
 
 
 def _held(runtime: Path, link: str) -> AbstractContextManager[object]:
@@ -67,7 +81,11 @@ def _held(runtime: Path, link: str) -> AbstractContextManager[object]:
 def show_rows(device: str, rows: Sequence[Mapping[str, Any]]) -> None:
     table = Table("register", "quantity", "value", "unit", "primary", "frame", title=device)
     for row in rows:
-        value = row.get("text") or (f"{row['value']:.10g}" if "value" in row else f"— {row['gap']}: {row['detail']}")
-        primary = f"{row['primary']:.10g} (K = {row['k']:g})" if "primary" in row else ""
+        if "gap" in row:
+            value = f"— {row['gap']}: {row['detail']}"
+        else:
+            value = row["text"] if "text" in row else f"{row['value']:.10g}"
+        ratio = f" (K = {row['k']:g})" if "k" in row else ""
+        primary = f"{row['primary']:.10g}{ratio}" if "primary" in row else ""
         table.add_row(row["register"], row["quantity"], value, row["unit"], primary, row.get("frame", ""))
     Console(width=None if Console().is_terminal else 220).print(table)

@@ -19,21 +19,29 @@ from edge_agent.replay import PointReport, ReplayError, read_rows, replay
 from edge_agent.settings import Site, config_files, device_specs
 from edge_agent.words import say
 
+CURES = dict.fromkeys(
+    ("capacity_unknown", "ratio_unknown"), " (if the archive's first entry held then too, give it an earlier `from`)"
+)
+
 
 def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, stamp: str) -> PointReport:
     """The report on one point. Raises `ClickException` with what is wrong and what would be right."""
     if not site.point:
         raise click.ClickException("the site file has no [[point]]")
     if point is None and len(site.point) > 1:
-        raise click.ClickException(f"say which point with --point: {', '.join(p.id for p in site.point)}")
+        raise click.ClickException(f"say which point with --point: {_names(site)}")
     name = point or site.point[0].id
     zone = _zone(tz)
     if tz is not None:
         site = replace(site, point=tuple(replace(p, time_zone=tz) for p in site.point))
     table = next((p for p in site.point if p.id == name), None)
-    device = next((d for d in device_specs(site) if table is not None and d.id == table.meter), None)
-    if table is None or device is None:
-        raise click.ClickException(f"point {name!r} is not in the site file, or has no meter")
+    if table is None:
+        raise click.ClickException(f"no point {name!r} in the site file; there are {_names(site)}")
+    device = next((d for d in device_specs(site) if d.id == table.meter), None)
+    if device is None:
+        raise click.ClickException(
+            f"point {name!r} has no meter in the site file: its profile says what registers mean"
+        )
     try:
         rows = read_rows(file, tz=zone, stamp=stamp)
         with Progress(
@@ -57,7 +65,7 @@ def show_report(report: PointReport) -> None:
     plain = report.plain()
     click.echo(f"point {report.point}")
     for name, unit in (
-        ("intervals", ""),
+        ("intervals", f"of {plain['step_min']:g} min; judged on {plain['period_min']:g} min"),
         ("over_contract", "intervals over the running capacity"),
         ("days_over", "days with one"),
         ("longest_run", "intervals in a row"),
@@ -65,9 +73,10 @@ def show_report(report: PointReport) -> None:
         ("max_kw", "kW"),
         ("coverage", "of the time is vouched for by readings"),
     ):
-        click.echo(f"  {name:<14} {plain[name]:>10} {unit}")
+        value, unit = ("unknown", "") if plain[name] is None else (plain[name], unit)
+        click.echo(f"  {name:<14} {value:>10} {unit}".rstrip())
     for reason, count in plain["unknown"].items():
-        click.echo(f"  {count} interval(s) cannot be judged: {_why(reason)}")
+        click.echo(f"  {count} interval(s) cannot be judged: {say(f'verdict.{reason}')}{CURES.get(reason, '')}")
     table = Table("finding", "severity", "opened", "cleared", "intervals", "days", "episodes", "route")
     for f in plain["findings"]:
         cleared = rfc3339(f["cleared_ms"]) if f["cleared_ms"] is not None else "-"
@@ -78,11 +87,8 @@ def show_report(report: PointReport) -> None:
     console.print(table if plain["findings"] else "no findings")
 
 
-def _why(reason: str) -> str:
-    try:
-        return say(f"verdict.{reason.partition(':')[0]}")
-    except KeyError:
-        return reason
+def _names(site: Site) -> str:
+    return ", ".join(p.id for p in site.point)
 
 
 def _zone(tz: str | None) -> ZoneInfo | None:

@@ -49,7 +49,6 @@ class LoadPoint:
     s_cap_va: Timeline
     changes_ms: tuple[Ms, ...] = ()
     modulus: Mapping[Quantity, float] = field(default_factory=dict)
-    steps: Mapping[Quantity, float] = field(default_factory=dict)  # display steps, in the quantity's unit
     quantities: frozenset[Quantity] = frozenset()
     has_serial: bool = False
     grid_offset_ms: Ms = 0

@@ -57,6 +57,10 @@ class Rows:
     times_ms: list[Ms]
     values: list[dict[Quantity, float]]
 
+    @property
+    def powers(self) -> frozenset[Quantity]:
+        return self.quantities - CUMULATIVE
+
     def __len__(self) -> int:
         return len(self.times_ms)
 

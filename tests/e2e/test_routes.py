@@ -1,4 +1,4 @@
-"""What the centre is told depends on what is known of a point, and what cannot be told is said: routes, silence, steps."""
+"""Whom a finding goes to, by what is known of the point; a meter that falls silent; a register too coarse to judge by."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def test_an_overload_of_107_per_cent_in_three_windows_goes_to_whom_the_archive_a
     ears = witness(broker.port)
     stage.start_meters()
     stage.start_agent()
-    wait_until(
-        lambda: all(centre.step(OVER, "cleared", p.id) for p in points[:3]), 40, "three findings come and go"
-    )
+    wait_until(lambda: all(centre.step(OVER, "cleared", p.id) for p in points[:3]), 40, "three findings come and go")
     assert stage.agent.stop() == 0
 
     told = {p.id: [_told(row) for row in centre.steps(OVER, p.id)] for p in points}
@@ -59,7 +57,7 @@ def test_an_overload_of_107_per_cent_in_three_windows_goes_to_whom_the_archive_a
     warning = centre.steps(OVER, "accepted")[1].message
     assert warning["time"] == stage.stage.at(105)  # with the end of the third
     judged = next(m for m in warning["data"]["measured"] if m["name"] == "judged")
-    assert 1.05 < judged["value"] < 1.08
+    assert 1.05 < judged["low"] <= judged["high"] < 1.08
     states = {p.id: [f for s in ears.said(f"up/points/{p.id}") for f in s["findings"]] for p in points}
     assert {f["severity"] for f in states["accepted"]} == {"notice", "warning"}
     assert {f["severity"] for f in states["unverified"] + states["trial"]} == {"notice"}
@@ -85,26 +83,21 @@ def test_a_meter_that_falls_silent_is_a_finding_and_the_other_goes_on(
     broker = mosquitto()
     silence = 'kind = "silence"\nfrom = 600.0\nto = 3600.0'
     points = [PointPlan("mute", steady(50), faults=[silence]), PointPlan("well", steady(50))]
-    stage = play(points, rate=180.0, broker_port=broker.port)
+    stage = play(points, rate=360.0, broker_port=broker.port)
     centre = Centre(stage, broker.port).start()
     stage.start_meters()
     stage.start_agent()
     opened = wait_until(lambda: centre.step(SILENT, "opened"), 20, "the silence is told")
-    assert (opened.point, opened.message["severity"], opened.message["data"]["route"]) == (
-        "mute", "notice", "collection",
-    )  # fmt: skip
-    assert stage.stage.at(25) <= opened.time <= stage.stage.at(40)  # 15 minutes after the last good reading
-    device = next(d for d in stage.status()["devices"] if d["id"] == "m-mute")
-    assert device["next_try_s"] is not None
+    told = (opened.point, opened.message["severity"], opened.message["data"]["route"])
+    assert told == ("mute", "notice", "collection")
+    assert stage.stage.at(25) <= opened.time <= stage.stage.at(45)  # 15 minutes after the first failure
+    mute, well = (next(d for d in stage.status()["devices"] if d["id"] == f"m-{p.id}") for p in points)
+    assert mute["next_try_s"] is not None
+    assert well["next_try_s"] is None
     cleared = wait_until(lambda: centre.step(SILENT, "cleared"), 30, "it speaks again")
     assert cleared.finding == opened.finding
     assert {row.point for row in centre.steps()} == {"mute"}
-
-    def whole() -> int:
-        with centre.look() as view:
-            return sum(point == "well" and row["coverage"] > 0.9 for point, _, row in view.demand())
-
-    wait_until(lambda: whole() >= 3, 15, "the demand of the meter that was read meanwhile")
+    assert stage.status()["points"][1]["load_rate"] == pytest.approx(50 / 0.9 / 100, rel=0.02)
     centre.no_complaints()
     assert stage.agent.stop() == 0
 

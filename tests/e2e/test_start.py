@@ -147,7 +147,8 @@ def test_a_finding_that_falls_into_a_locked_store_is_not_lost(
     mosquitto: Callable[..., Broker], play: Callable[..., Play]
 ):
     broker = mosquitto()
-    stage = play([OVERLOAD], rate=600.0, broker_port=broker.port)
+    short = PointPlan("factory", steps((0, 60), (30, 130), (100, 60)))
+    stage = play([short], rate=600.0, broker_port=broker.port)
     centre = Centre(stage, broker.port).start()
     stage.start_meters()
     stage.start_agent()

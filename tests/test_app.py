@@ -1,0 +1,160 @@
+"""The agent in this process: what it takes up after a stop, and what it does without a clock or a store."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sqlite3
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from edge_agent.app import Agent
+from edge_agent.app.watchdog import STUCK_S
+from edge_agent.clock import ReplayedClock, SystemClock
+from edge_agent.model import ClockQuality, ClockState, Quantity
+from edge_agent.settings import load_site
+from edge_agent.store import StoreFailing
+from tests.e2e.processes import Play
+from tests.e2e.site import PointPlan, Stage, steady
+
+CALM = PointPlan("factory", steady(50), profile="acrel-dtsd1352")
+
+
+@pytest.fixture
+def stage(short_path):
+    made = Play(Stage(short_path / "s", [CALM], rate=240.0, broker_port=1))
+    yield made
+    made.end()
+
+
+def agent_of(stage: Play, clock: Any = None) -> Agent:
+    return Agent(load_site(stage.stage.site), "0" * 64, clock=clock)
+
+
+async def lived(agent: Agent, *, until: Any, within_s: float = 20.0) -> int:
+    """Run the agent until a condition holds, then stop it; its exit code."""
+    running = asyncio.create_task(agent.run())
+    deadline = time.monotonic() + within_s
+    held = until()
+    while not held and not running.done() and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+        held = until()
+    agent.stop()
+    async with asyncio.timeout(10):
+        code = await running
+    assert held, "the condition did not come about"
+    return code
+
+
+def chain(stage: Play) -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(stage.stage.findings_db)) as db:
+        return [msgspec.json.decode(body) for (body,) in db.execute("SELECT body FROM chain ORDER BY seq")]
+
+
+def test_a_stop_leaves_everything_on_disk_and_the_next_start_takes_it_up(stage):
+    stage.start_meters()
+    first = agent_of(stage)
+    assert asyncio.run(lived(first, until=lambda: first.core.interval)) == 0
+    second = agent_of(stage)
+    second.keeping.restore()
+    kept, left = (a.core.ledger.energy_wh("factory", Quantity.ACTIVE_ENERGY_IMPORT) for a in (second, first))
+    assert kept == left > 0
+    second.watchdog.stopping()
+    second.store.close()
+    assert [m["subject"] for m in chain(stage)] == ["boot"]
+
+
+def test_what_another_version_wrote_is_dropped_and_the_agent_starts(stage):
+    stage.start_meters()
+    first = agent_of(stage)
+    first.store.record([], {"cap/x/": b"\xc1 not msgpack", "cap/y/": msgspec.msgpack.encode({"a": 1})},
+                       [("0000000000000001", b"\xff\xff"), ("0000000000000002", msgspec.msgpack.encode({"b": 2}))],
+                       urgent=True).result()  # fmt: skip
+    first.watchdog.stopping()
+    first.store.close()
+    second = agent_of(stage)
+    assert asyncio.run(lived(second, until=lambda: second.core.interval)) == 0
+
+
+def test_while_the_clock_is_unset_nothing_closes_and_then_the_time_is_told(stage):
+    stage.start_meters()
+    real = SystemClock()
+
+    class Waking(SystemClock):
+        """No true time until it is set."""
+
+        known = False
+
+        def state(self) -> ClockState:
+            return real.state() if self.known else ClockState(ClockQuality.UNSET, None, None)
+
+    clock = Waking()
+    agent = agent_of(stage, clock)
+    seen: list[int] = []
+
+    def told() -> bool:
+        if not clock.known and len(agent.image.latest) > 5:
+            seen.append(len(agent.core.interval))
+            clock.known = len(seen) > 40
+        return clock.known and agent.store.head()[0] >= 2
+
+    assert asyncio.run(lived(agent, until=told)) == 0
+    assert len(seen) > 40
+    assert set(seen) == {0}, "no interval closed while the clock was unset"
+    records = chain(stage)
+    assert [m["subject"] for m in records] == ["boot", "time_fix"]
+    assert records[0]["clockq"] == "unset"
+    assert "time" not in records[0]
+    assert records[1]["data"]["quality"] in {"rtc", "synced"}
+
+
+def test_a_store_that_fails_does_not_end_the_tick(stage, monkeypatch):
+    stage.start_meters()
+    agent = agent_of(stage)
+    calls: list[int] = []
+
+    def failing(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        raise StoreFailing(reason="a test")
+
+    async def play() -> int:
+        monkeypatch.setattr(agent.store, "add_intervals", failing)
+        return await lived(agent, until=lambda: len(calls) > 1 and agent.core.interval)
+
+    with contextlib.suppress(StoreFailing):
+        asyncio.run(play())
+    assert len(calls) > 1, "the tick went on after the first failure"
+
+
+def test_systemd_hears_ready_and_is_fed_only_while_all_make_progress(stage, monkeypatch, short_path):
+    address = str(short_path / "notify")
+    ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ears.bind(address)
+    ears.settimeout(5)
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    agent = agent_of(stage)
+    try:
+        agent.watchdog.ready()
+        assert ears.recv(100) == b"READY=1\n"
+        agent.watchdog.feed()
+        assert ears.recv(100) == b"WATCHDOG=1\n"
+        now_s = time.monotonic()
+        assert agent.watchdog.stuck(now_s) == ""
+        assert "link lan" in agent.watchdog.stuck(now_s + STUCK_S + 1), "its task does not go round"
+    finally:
+        agent.watchdog.stopping()
+        agent.store.close()
+        ears.close()
+
+
+def test_a_replayed_clock_stands_until_it_is_told(stage):
+    clock = ReplayedClock(5, ClockState(ClockQuality.SYNCED, 100, 0))
+    assert clock.state().utc_ms(clock.now_ms()) == 105
+    clock.set(9)
+    assert clock.now_ms() == 9
+    asyncio.run(clock.sleep_until(50))
+    assert clock.now_ms() == 50
