@@ -7,6 +7,7 @@ import contextlib
 import socket
 import sqlite3
 import time
+import zlib
 from typing import Any
 
 import msgspec
@@ -68,11 +69,28 @@ def test_a_stop_leaves_everything_on_disk_and_the_next_start_takes_it_up(stage):
     assert [m["subject"] for m in chain(stage)] == ["boot"]
 
 
+def test_the_registers_at_each_boundary_are_kept_with_their_frames(stage):
+    stage.start_meters()
+    agent = agent_of(stage)
+    assert asyncio.run(lived(agent, until=lambda: agent.core.interval and agent.core.interval["factory"].register)) == 0
+    with contextlib.closing(sqlite3.connect(stage.stage.state / "telemetry.db")) as db:
+        (table,) = next(iter(db.execute("SELECT name FROM sqlite_master WHERE name LIKE 'reg%' OR name LIKE 'bound%'")))
+        rows = [msgspec.json.decode(body) for (body,) in db.execute(f"SELECT body FROM {table}")]
+    assert rows
+    for row in rows:
+        value, step, at_ms = row["registers"]["active_energy_import"]
+        assert value > 0
+        assert step == 10.0
+        assert at_ms > 0
+        for asked, answered in row["frames"]:
+            assert bytes.fromhex(asked)[7] == bytes.fromhex(answered)[7] == 3, "read holding registers, as on the wire"
+
+
 def test_what_another_version_wrote_is_dropped_and_the_agent_starts(stage):
     stage.start_meters()
     first = agent_of(stage)
     first.store.record([], {"cap/x/": b"\xc1 not msgpack", "cap/y/": msgspec.msgpack.encode({"a": 1})},
-                       [("0000000000000001", b"\xff\xff"), ("0000000000000002", msgspec.msgpack.encode({"b": 2}))],
+                       [("0000000000000001", b"\xff\xff"), ("0000000000000002", zlib.compress(msgspec.msgpack.encode({"b": 2})))],
                        urgent=True).result()  # fmt: skip
     first.watchdog.stopping()
     first.store.close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import json
 import math
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -24,9 +27,14 @@ G3H = Path(__file__).parent / "data/simbench-2016-g3h.csv.gz"
 BERLIN = ("--tz", "Europe/Berlin")
 
 
+def verb(file: Path, *more: str, site: Path = FACTORY) -> list[str]:
+    return [sys.executable, "-m", "edge_agent", "replay", str(file), "--site", str(site), *more]
+
+
 def replay(file: Path, *more: str, site: Path = FACTORY) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edge_agent", "replay", str(file), "--site", str(site), *more]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=100)
+    return subprocess.run(
+        verb(file, *more, site=site), capture_output=True, text=True, cwd=ROOT, check=False, timeout=100
+    )
 
 
 def figures(file: Path, *more: str, site: Path = FACTORY) -> dict[str, Any]:
@@ -80,8 +88,22 @@ def quarters(start: str, kw: Sequence[float | str], pf: float = 1.0, minutes: in
 # -- a year of a real load profile --------------------------------------------------------------------------------
 
 
-def test_the_factorys_year_at_pf_085(tmp_path):
-    year = figures(factory_year(tmp_path / "g3h.csv", 0.85), *BERLIN, "--stamp", "start")
+@pytest.fixture(scope="module")
+def years(tmp_path_factory: pytest.TempPathFactory) -> dict[float, dict[str, Any]]:
+    """Power factor -> figures; both at once, as it takes a while."""
+    folder = tmp_path_factory.mktemp("years")
+    running = {
+        pf: subprocess.Popen(
+            verb(factory_year(folder / f"{pf}.csv", pf), "--json", *BERLIN, "--stamp", "start"),
+            stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )
+        for pf in (0.85, 0.88)
+    }  # fmt: skip
+    return {pf: json.loads(p.communicate(timeout=110)[0])["points"]["factory"] for pf, p in running.items()}
+
+
+def test_the_factorys_year_at_pf_085(years):
+    year = years[0.85]
     assert (year["intervals"], year["over_contract"], year["days_over"]) == (35_136, 536, 82)
     assert (year["longest_run"], year["max_kva"], year["max_kw"]) == (20, 258.82, 220.0)
     assert year["coverage"] == 1.0
@@ -96,8 +118,8 @@ def test_the_factorys_year_at_pf_085(tmp_path):
     report("simbench pf 0.85", over=year["over_contract"], days=year["days_over"], findings=len(over))
 
 
-def test_the_factorys_year_at_pf_088_is_never_over(tmp_path):
-    year = figures(factory_year(tmp_path / "g3h.csv", 0.88), *BERLIN, "--stamp", "start")
+def test_the_factorys_year_at_pf_088_is_never_over(years):
+    year = years[0.88]
     assert year["intervals"] == 35_136
     assert year["max_kva"] == 250.0, "right at the contract, in whole VA: not above it"
     assert year["over_contract"] == year["days_over"] == year["longest_run"] == 0
@@ -164,12 +186,54 @@ def test_missing_rows_and_empty_cells_are_gaps(tmp_path):
     assert found["intervals"] == 8, "the missing rows are intervals that nobody vouches for"
 
 
+def test_a_day_without_rows_is_missing_not_skipped(tmp_path):
+    rows = quarters("2026-03-02T00:00+00:00", [100.0] * 288)
+    del rows[96:192]
+    found = figures(written(tmp_path / "day.csv", rows))
+    assert (found["intervals"], found["coverage"]) == (288, round(192 / 288, 4))
+    assert sum(found["unknown"].values()) >= 94, "all but the ends of the gap, which have bounds of their own"
+    assert found["over_contract"] == 0
+
+
+def test_what_the_last_rows_lack_does_not_hide_what_they_have(tmp_path):
+    rows = quarters("2026-03-02T00:00+00:00", [100.0] * 8)
+    rows[-1] = (rows[-1][0], "260.0", "")
+    found = figures(written(tmp_path / "tail.csv", rows))
+    assert (found["intervals"], found["over_contract"], found["max_kw"]) == (8, 1, 260.0)
+
+
+def test_rows_of_power_and_registers_together_are_judged_where_rows_end(tmp_path):
+    rows = [
+        (t, p, q, 1234 + 260 / 4 * i / 80, 10.0)
+        for i, (t, p, q) in enumerate(quarters("2026-03-02T00:00+00:00", [260.0] * 8))
+    ]
+    found = figures(written(tmp_path / "both.csv", rows, "time,p_kw,q_kvar,e_kwh,eq_kvarh"))
+    assert (found["intervals"], found["over_contract"]) == (8, 8)
+    assert [f["topic"] for f in found["findings"] if f["active"]] == ["cap-over-contract"]
+
+
+def test_names_may_have_blanks_and_capitals_and_days_may_end_at_24(tmp_path):
+    file = tmp_path / "blanks.csv"
+    file.write_text(
+        "time , P_kW,\tq_kvar\n2026-03-02T23:45+08:00, 260,0\n2026-03-02T24:00+08:00,260 ,0\n\n"
+        "2026-03-03 05:24:00+08:00,1,1\n".replace("05:24:00", "00:15:00")
+    )
+    found = figures(file)
+    assert (found["intervals"], found["over_contract"], found["days_over"]) == (3, 2, 1)
+
+
+def test_a_year_of_offsets_needs_no_zone(tmp_path):
+    rows = [("2026-03-29T01:45+01:00", 1, 1), ("2026-03-29T03:00+02:00", 1, 1), ("2026-03-29T03:15+02:00", 1, 1)]
+    assert figures(written(tmp_path / "o.csv", rows))["coverage"] == 1.0
+
+
 def test_active_power_alone_never_says_clear_nor_infers_kva(tmp_path):
     rows = [(t, p) for t, p, _ in quarters("2026-03-02T00:00+00:00", [220.0, 260.0, 220.0])]
     found = figures(written(tmp_path / "p.csv", rows, "time,p_kw"))
     assert found["over_contract"] == 1, "S is at least P"
     assert found["unknown"] == {"active_power_only": 2}
-    assert found["max_kva"] == 0.0
+    assert found["max_kva"] is None, "not measured is not nothing"
+    assert "max_kva           unknown" in replay(tmp_path / "p.csv").stdout
 
 
 def test_register_readings_carry_the_profiles_resolution(tmp_path):
@@ -195,20 +259,43 @@ def test_files_that_will_not_do_are_refused_in_one_line(tmp_path):
         "unknown column": ("time,power\n" + good, "quantities carry their unit"),
         "nothing but time": ("time\n2026-03-02T00:15Z\n", "no quantity beside time"),
         "one row": ("time,p_kw,q_kvar\n2026-03-02T00:15Z,1,1\n", "at least two"),
-        "empty": ("", "no column named time"),
+        "empty": ("", "is empty"),
+        "blank": ("\n# a comment\n\n", "is empty"),
         "bad time": ("time,p_kw,q_kvar\nyesterday,1,1\n" + good, "line 2"),
         "bad number": ("time,p_kw,q_kvar\n2026-03-02T00:15Z,much,1\n" + good, "line 2: p_kw is 'much'"),
         "unordered": ("time,p_kw,q_kvar\n2026-03-02T00:30Z,1,1\n2026-03-02T00:15Z,1,1\n", "not after the row before"),
         "no zone": ("time,p_kw,q_kvar\n2026-03-02T00:15,1,1\n" + good, "--tz"),
         "semicolons": ("time;p_kw;q_kvar\n2026-03-02T00:15Z;1;1\n", "semicolon"),
+        "tabs": ("time\tp_kw\n2026-03-02T00:15Z\t1\n", "tabs"),
+        "given twice": ("time,p_kw,p_w\n" + good, "active_power is given twice"),
+        "time twice": ("time,p_kw,time\n" + good, "time is given twice"),
+        "decimal comma": ("time,p_kw,q_kvar\n2026-03-02T00:15Z,1,5,1\n" + good, "line 2: 4 cells"),
+        "cut off": ("time,p_kw,q_kvar\n" + good + "2026-03-02T00:45+00:00,1", "line 4: 2 cells"),
+        "after a comment": ('# p,"q\ntime,p_kw,q_kvar\n# more\n2026-03-02T00:15Z,x,1\n' + good, "line 4: p_kw"),
+        "a minute off": (
+            "time,p_kw,q_kvar\n" + good + "2026-03-02T00:45Z,1,1\n2026-03-02T00:52Z,1,1\n",
+            "line 5: most",
+        ),
     }
     for name, (text, said) in cases.items():
         file = tmp_path / f"{name}.csv"
         file.write_text(text, encoding="utf-8")
         assert said in refused(file), name
     assert "no such file" in refused(tmp_path / "absent.csv")
+    assert "cannot be read" in refused(tmp_path)
+    file = written(tmp_path / "good.csv", quarters("2026-03-02T00:00+00:00", [1.0, 1.0]))
+    assert "--svg" in refused(file, "--svg", str(tmp_path / "no/folder.svg"))
     (tmp_path / "bin.csv").write_bytes(b"time,p_kw\n\xff\xfe\x00\n")
     assert "UTF-8" in refused(tmp_path / "bin.csv")
+
+
+def test_a_register_that_the_meter_does_not_have(tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text(FACTORY.read_text().replace("acrel-dtsd1352", "carlo-gavazzi-em340"))
+    rows = [("2026-03-02T00:15Z", 1), ("2026-03-02T00:30Z", 1)]
+    done = replay(written(tmp_path / "eqe.csv", rows, "time,eqe_kvarh"), site=site)
+    assert done.returncode != 0
+    assert "profile carlo-gavazzi-em340 of the point's meter has no register reactive_energy_export" in done.stderr
 
 
 def test_a_local_time_that_does_not_exist(tmp_path):
@@ -231,6 +318,44 @@ def test_data_older_than_the_archive_cannot_be_judged_and_says_so(tmp_path):
     assert (found["intervals"], found["over_contract"]) == (4, 0)
     assert found["unknown"] == {"capacity_unknown": 4}
     assert "the archive knows no capacity" in replay(file, site=site).stdout
+
+
+def test_registers_older_than_the_ratio_cannot_be_judged_and_say_so(tmp_path):
+    site = tmp_path / "late.toml"
+    site.write_text(FACTORY.read_text().replace("from = 2010-01-01", "from = 2025-01-01"))
+    rows = [(f"2016-03-02T0{i // 4}:{15 * (i % 4):02}Z", 1000 + i, 10 + i) for i in range(9)]
+    file = written(tmp_path / "old.csv", rows, "time,e_kwh,eq_kvarh")
+    found = figures(file, site=site)
+    assert (found["intervals"], found["unknown"]) == (8, {"ratio_unknown": 8})
+    assert "8 interval(s) cannot be judged: the archive knows no CT or VT ratio" in replay(file, site=site).stdout
+
+
+def test_which_point_must_be_said_where_there_are_several(tmp_path):
+    site = tmp_path / "two.toml"
+    text = FACTORY.read_text()
+    second = text[text.index("[[point]]") :].replace('id = "factory"', 'id = "mill"').replace('"m1"', '"m2"')
+    device = (
+        text[text.index("[[device]]") : text.index("[[point]]")].replace('"m1"', '"m2"').replace("unit = 1", "unit = 2")
+    )
+    site.write_text(text.replace("[[point]]", device + "[[point]]", 1) + second)
+    file = written(tmp_path / "d.csv", quarters("2026-03-02T00:00+00:00", [1.0, 1.0]))
+    assert "--point: factory, mill" in replay(file, site=site).stderr
+    done = replay(file, "--json", "--point", "mill", site=site)
+    assert list(json.loads(done.stdout)["points"]) == ["mill"]
+
+
+def test_progress_is_shown_on_a_terminal_only(tmp_path):
+    file = written(tmp_path / "long.csv", quarters("2026-03-02T00:00+00:00", [1.0] * 1500))
+    terminal, end = pty.openpty()
+    done = subprocess.run(verb(file, "--json"), stdout=subprocess.PIPE, stderr=end, cwd=ROOT, check=True, timeout=60)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # the far end is closed
+        while part := os.read(terminal, 4096):
+            shown += part
+    os.close(terminal)
+    assert b"replaying long.csv" in shown
+    json.loads(done.stdout)
 
 
 def test_unknown_points_and_zones(tmp_path):

@@ -78,7 +78,9 @@ class Agent:
         self._trouble = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self.store = self._open_store()
-        self.keeping = Keeping(self.core, self.store, self.archive, self.identity, committed=self._on_commit)
+        self.keeping = Keeping(
+            self.core, self.store, self.archive, self.identity, latest=self.image.latest, committed=self._on_commit
+        )
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,

@@ -6,6 +6,7 @@ the store could not take is held here and handed over again: a finding is not lo
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from edge_agent.app.boundaries import Latest, boundary_rows
 from edge_agent.app.identity import Identity
 from edge_agent.archive import Archive
 from edge_agent.audit.lifecycle import Note
@@ -69,6 +71,7 @@ class Keeping:
         archive: Archive,
         identity: Identity,
         *,
+        latest: Latest | None = None,
         committed: Callable[[frozenset[PointId]], None] = lambda points: None,
     ) -> None:
         self._core = core
@@ -76,6 +79,8 @@ class Keeping:
         self._archive = archive
         self._identity = identity
         self._committed = committed
+        self._latest: Latest = {} if latest is None else latest
+        self._meters = {p.id: p.device for p in core.ledger.points}
         self._k = {p.id: p.k for p in core.ledger.points}
         self._keep_ms = KEEP_PERIODS * max((p.period_ms for p in core.ledger.points), default=900_000)
         self._letters: list[Letter] = []
@@ -119,8 +124,8 @@ class Keeping:
         deltas: list[dict[str, Any]] = []
         for blob in blobs:
             try:
-                deltas.append(msgspec.msgpack.decode(blob, type=dict[str, Any]))
-            except msgspec.DecodeError as wrong:
+                deltas.append(msgspec.msgpack.decode(zlib.decompress(blob), type=dict[str, Any]))
+            except (zlib.error, msgspec.DecodeError) as wrong:
                 log.warning("open intervals dropped", cause=str(wrong))
         self._entry = max((n for d in deltas if isinstance(n := d.get("entry"), int)), default=0)
         try:
@@ -134,7 +139,8 @@ class Keeping:
         self._dirty |= outcome.changed
         rows = [row for i in outcome.closed if (row := self._row(i, snapshot.clock)) is not None]
         if rows:
-            self._store.add_intervals(rows)  # telemetry: what is lost here, the store counts
+            boundaries = boundary_rows(outcome.closed, self._meters, self._latest, snapshot.clock)
+            self._store.add_intervals(rows, boundaries)  # telemetry: what is lost here, the store counts
         letters = [self._finding(s, snapshot) for s in outcome.steps]
         letters += [self._suppressed(n, snapshot) for n in outcome.notes]
         letters += [self._register(e, snapshot) for e in outcome.events]
@@ -187,7 +193,8 @@ class Keeping:
             while self._entries[0][1] < now_bt - self._keep_ms:
                 self._entries.popleft()
             self._store.trim_ledger(self._entries[0][0])  # the first time this drops those of the run before, too
-        return key, msgspec.msgpack.encode({"entry": self._entry, **self._core.ledger.delta()})
+        plain = msgspec.msgpack.encode({"entry": self._entry, **self._core.ledger.delta()})
+        return key, zlib.compress(plain, 1)  # a page of the database instead of three, once a minute
 
     def _answered(self, batch: _Batch, done: Future[list[Sealed]]) -> None:
         """On the store's thread, or at once where it has ended: only hand over."""

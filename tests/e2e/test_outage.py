@@ -65,10 +65,6 @@ def test_after_a_day_without_a_broker_everything_arrives_in_order(
         with centre.look() as view:
             return {(point, iso(to_ms(datetime.fromisoformat(end)))) for point, end, _ in view.demand()}
 
-    import time
-    for _ in range(25):
-        time.sleep(2)
-        print(len(expected), len(arrived()), sorted(expected - arrived())[:6], sorted(expected-arrived())[-3:])
     wait_until(lambda: expected <= arrived(), 60, "the demand of the outage arrives")
     assert stage.agent.stop() == 0
 

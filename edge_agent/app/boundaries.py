@@ -1,0 +1,33 @@
+"""The energy registers at each block's end, with the raw frames that carried them: a week of material for a dispute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from edge_agent.load.points import ENERGIES
+from edge_agent.load.views import Interval
+from edge_agent.model import ClockState, DeviceId, Outcome, PointId, Quantity, Reading
+from edge_agent.store import BoundaryRow
+
+Latest = Mapping[tuple[DeviceId, Quantity], Outcome]
+
+
+def boundary_rows(
+    closed: Iterable[Interval], meters: Mapping[PointId, DeviceId], latest: Latest, clock: ClockState
+) -> list[BoundaryRow]:
+    """One row per meter and block that closed: the readings that closed it, as the meter gave them."""
+    rows: dict[tuple[DeviceId, int], BoundaryRow] = {}
+    for interval in closed:
+        device = meters.get(interval.point)
+        if device is None or not interval.block or interval.count > 1:
+            continue
+        found = [r for q in ENERGIES if isinstance(r := latest.get((device, q)), Reading)]
+        if found:
+            body = {
+                "registers": {r.quantity.value: [r.value, r.step, clock.utc_ms(r.bt_ms)] for r in found},
+                "frames": sorted({(r.frame.request.hex(), r.frame.reply.hex()) for r in found if r.frame is not None}),
+            }
+            rows[device, interval.end_ms] = BoundaryRow(device, interval.end_ms, msgspec.json.encode(body))
+    return list(rows.values())
