@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 import zlib
 from typing import Any
@@ -13,9 +17,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_agent.app import Agent
+from edge_agent.app import Agent, start
+from edge_agent.app.agent import EXIT_AGAIN
 from edge_agent.app.watchdog import STUCK_S
 from edge_agent.clock import ReplayedClock, SystemClock
+from edge_agent.control import SOCKET
+from edge_agent.holding import HeldLinks
 from edge_agent.model import ClockQuality, ClockState, Quantity
 from edge_agent.settings import load_site
 from edge_agent.store import StoreFailing
@@ -89,8 +96,9 @@ def test_the_registers_at_each_boundary_are_kept_with_their_frames(stage):
 def test_what_another_version_wrote_is_dropped_and_the_agent_starts(stage):
     stage.start_meters()
     first = agent_of(stage)
+    other = zlib.compress(msgspec.msgpack.encode({"b": 2}))
     first.store.record([], {"cap/x/": b"\xc1 not msgpack", "cap/y/": msgspec.msgpack.encode({"a": 1})},
-                       [("0000000000000001", b"\xff\xff"), ("0000000000000002", zlib.compress(msgspec.msgpack.encode({"b": 2})))],
+                       [("0000000000000001", b"\xff\xff"), ("0000000000000002", other)],
                        urgent=True).result()  # fmt: skip
     first.watchdog.stopping()
     first.store.close()
@@ -176,3 +184,71 @@ def test_a_replayed_clock_stands_until_it_is_told(stage):
     assert clock.now_ms() == 9
     asyncio.run(clock.sleep_until(50))
     assert clock.now_ms() == 50
+
+
+# -- how it starts and ends ---------------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_it_cleanly(stage):
+    stage.start_meters()
+
+    async def play() -> int:
+        running = asyncio.create_task(start._run(load_site(stage.stage.site), stage.stage.site))
+        while not (stage.stage.run / SOCKET).exists():  # noqa: ASYNC110  # made by the task that runs
+            await asyncio.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(10):
+            return await running
+
+    assert asyncio.run(play()) == 0
+    assert not (stage.stage.run / SOCKET).exists()
+    HeldLinks(stage.stage.run, ["lan"]).close()  # it has let go
+    assert [m["subject"] for m in chain(stage)] == ["boot"]
+
+
+def test_a_store_that_has_ended_ends_the_agent_to_be_started_anew(stage, monkeypatch):
+    stage.start_meters()
+    agent = agent_of(stage)
+    sound = agent.store.stats()
+
+    async def play() -> int:
+        running = asyncio.create_task(agent.run())
+        await asyncio.sleep(0.2)
+        monkeypatch.setattr(agent.store, "stats", lambda: sound.ended("store.failing"))
+        async with asyncio.timeout(10):
+            return await running
+
+    assert asyncio.run(play()) == EXIT_AGAIN
+
+
+def exit_code(stage: Play) -> int:
+    return asyncio.run(start._run(load_site(stage.stage.site), stage.stage.site))
+
+
+def test_why_it_could_not_start_is_in_the_exit_code(stage, monkeypatch, tmp_path):
+    monkeypatch.setattr(start, "PATIENCE_S", 0.3)
+    with HeldLinks(stage.stage.run, ["lan"]):
+        assert exit_code(stage) == EXIT_AGAIN, "another agent has the link"
+    other = agent_of(stage)
+    try:
+        assert exit_code(stage) == start.EXIT_STORE, "another agent has the state folder"
+    finally:
+        other.watchdog.stopping()
+        other.store.close()
+    wrong = tmp_path / "site.toml"
+    wrong.write_text("[site]\n")
+    assert start.run_agent(wrong) == start.EXIT_SITE
+    text = stage.stage.site.read_text()
+    stage.stage.site.write_text(text.replace("[site]", '[site]\nrelease_set = "nobody"'))
+    assert exit_code(stage) == start.EXIT_SITE
+    stage.stage.site.write_text(text.replace(f'"{stage.stage.state}"', f'"{tmp_path}/absent"'))
+    assert exit_code(stage) == start.EXIT_STORE
+
+
+def test_the_running_agent_carries_no_tools_for_people():
+    command = [sys.executable, "-X", "importtime", "-m", "edge_agent", "run", "--site", "/nowhere.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == start.EXIT_SITE
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert {"edge_agent.app.agent", "structlog", "click"} <= loaded
+    assert not {"rich", "cryptography", "jsonschema", "svg", "msgspec.toml"} & loaded

@@ -26,9 +26,7 @@ def test_the_factory_as_the_ledger_sees_it():
     assert (load.period_ms, load.slide_ms, load.device) == (900_000, 60_000, "m1")
     assert [k for _, k in load.k] == [80.0]
     since_ms = load.k[0][0]
-    assert dict(load.s_cap_va)[since_ms] == pytest.approx(math.sqrt(3) * 400 * 400), (
-        "the transformers, not the contract"
-    )
+    assert dict(load.s_cap_va)[since_ms] == pytest.approx(math.sqrt(3) * 400 * 400), "what the CTs carry"
     assert Quantity.ACTIVE_ENERGY_IMPORT in load.quantities
 
 

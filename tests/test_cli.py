@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from edge_agent.cli import main
+from edge_agent.control import SOCKET
 from edge_agent.holding import HeldLinks
 from tests.e2e.processes import Play, wait_until
 from tests.e2e.site import PointPlan, Stage, steady
@@ -116,3 +122,117 @@ def test_while_an_agent_runs_the_verbs_ask_it(stage):
     assert done.returncode != 0
     assert "no agent answers" in done.stderr
     assert json.loads(agent_verb("findings", "--site", site, "--json").stdout) == [], "from the store as it lies there"
+
+
+class OneSlot:
+    """A meter that serves one connection, which somebody else has."""
+
+    def __init__(self, port: int) -> None:
+        self.tried = 0
+        self._ears = socket.create_server(("127.0.0.1", port))
+        self._other = socket.create_connection(("127.0.0.1", port))
+        self._held, _ = self._ears.accept()
+        self._turning_away = threading.Thread(target=self._turn_away, daemon=True)
+        self._turning_away.start()
+
+    def _turn_away(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                wire, _ = self._ears.accept()
+                self.tried += 1
+                wire.close()
+
+    def __enter__(self) -> OneSlot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ears.shutdown(socket.SHUT_RDWR)
+        for wire in (self._held, self._other, self._ears):
+            wire.close()
+        self._turning_away.join()
+
+
+def test_a_meter_whose_only_connection_another_has_says_what_to_do(stage):
+    with OneSlot(stage.stage.meter_port) as meter:
+        done = agent_verb("read", f"m-{CALM.id}", "--site", stage.stage.site)
+    assert meter.tried > 0
+    assert done.returncode != 0
+    for said in (f"device m-{CALM.id} (unit 1)", "link lan", "serve one connection at a time", "Close the other one"):
+        assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_port_is_not_taken_from_an_agent_that_does_not_answer(stage):
+    """It may hang, but it is there: two masters on one line garble each other."""
+    with OneSlot(stage.stage.meter_port) as meter, socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(stage.stage.run / SOCKET))
+        agent.listen()
+        hanging_up = threading.Thread(target=lambda: agent.accept()[0].close())  # noqa: PLW0108
+        hanging_up.start()
+        done = agent_verb("read", f"m-{CALM.id}", "--site", stage.stage.site)
+        hanging_up.join()
+    assert done.returncode != 0
+    assert "gave no answer" in done.stderr
+    assert meter.tried == 0
+
+
+def test_an_agent_that_starts_while_a_device_is_read_waits_for_the_link(stage):
+    stage.start_meters()
+    with HeldLinks(stage.stage.run, ["lan"]):
+        stage.agent.start()
+        (waiting,) = wait_until(lambda: stage.agent.lines("waiting for a link"), 20, "the agent waits")
+        assert waiting["holder"] == f"process {os.getpid()}"
+        assert not stage.agent.lines("agent started")
+    wait_until(lambda: stage.agent.lines("agent started"), 20, "the link is free")
+    done = agent_verb("read", f"m-{CALM.id}", "--site", stage.stage.site, "--json")
+    assert done.returncode == 0, "the agent has the link now, and reads for us"
+
+
+def test_without_a_store_the_verbs_say_what_to_do(stage):
+    for verb in (("findings",), ("explain", "gw-1.x")):
+        done = agent_verb(*verb, "--site", stage.stage.site)
+        assert done.returncode != 0
+        assert "There is no store at" in done.stderr
+        assert "Start the agent once" in done.stderr
+
+
+def test_a_finding_is_told_alike_with_an_agent_and_without(short_path):
+    over = PointPlan("factory", steady(110), profile="acrel-dtsd1352")
+    play = Play(Stage(short_path / "s", [over], rate=900.0, broker_port=1))
+    try:
+        play.start_meters()
+        play.start_agent()
+        site = play.stage.site
+        rows = wait_until(
+            lambda: json.loads(agent_verb("findings", "--json", "--site", site).stdout), 40, "a finding opens"
+        )
+        (finding,) = [r["finding"] for r in rows if r["topic"] == "cap-over-contract"]
+        asked = json.loads(agent_verb("explain", finding, "--site", site, "--json").stdout)
+        assert play.agent.stop() == 0
+        rows = json.loads(agent_verb("findings", "--json", "--site", site).stdout)
+        assert finding in [r["finding"] for r in rows]
+        read = json.loads(agent_verb("explain", finding, "--site", site, "--json").stdout)
+        assert read == asked
+        text = agent_verb("explain", finding, "--site", site).stdout
+        assert text.splitlines() == read["lines"]
+        assert "Suspected use over the contracted capacity" in text
+        assert "running capacity of 100 kVA" in text
+        assert finding in agent_verb("findings", "--site", site).stdout
+        assert "no finding" in agent_verb("explain", finding[:-1], "--site", site).stderr, "a part of an id is no id"
+    finally:
+        play.end()
+
+
+def test_a_register_that_is_too_coarse_says_so(short_path):
+    """100 kVA behind a K of 80: one step of 0.01 kWh is 3.2 kW over 15 minutes, more than 2 % of the contract."""
+    near = PointPlan("factory", steady(90), profile="acrel-dtsd1352")
+    play = Play(Stage(short_path / "s", [near], rate=900.0, broker_port=1))
+    try:
+        play.start_meters()
+        play.start_agent()
+        said = wait_until(lambda: re.findall("cap-over-contract: (.*too coarse.*)", play.verb("status").stdout), 40)
+    finally:
+        play.end()
+    assert said[0].startswith("the register is too coarse: one step of it is 3.2 kW")
+    assert re.search(r"an overload under 10\d % cannot be told", said[0])

@@ -13,7 +13,7 @@ from edge_agent.model import ClockQuality, ClockState
 
 
 def at_wall(monkeypatch: pytest.MonkeyPatch, wall_ms: int) -> None:
-    monkeypatch.setattr(module.time, "time_ns", lambda: wall_ms * 1_000_000)
+    monkeypatch.setattr(time, "time_ns", lambda: wall_ms * 1_000_000)
 
 
 def test_a_gateway_that_wakes_up_in_the_past_has_no_time(monkeypatch):

@@ -99,9 +99,10 @@ def years(tmp_path_factory: pytest.TempPathFactory) -> dict[float, dict[str, Any
         )
         for pf in (0.85, 0.88)
     }  # fmt: skip
-    return {pf: json.loads(p.communicate(timeout=110)[0])["points"]["factory"] for pf, p in running.items()}
+    return {pf: json.loads(p.communicate(timeout=280)[0])["points"]["factory"] for pf, p in running.items()}
 
 
+@pytest.mark.timeout(300)
 def test_the_factorys_year_at_pf_085(years):
     year = years[0.85]
     assert (year["intervals"], year["over_contract"], year["days_over"]) == (35_136, 536, 82)
@@ -118,6 +119,7 @@ def test_the_factorys_year_at_pf_085(years):
     report("simbench pf 0.85", over=year["over_contract"], days=year["days_over"], findings=len(over))
 
 
+@pytest.mark.timeout(300)
 def test_the_factorys_year_at_pf_088_is_never_over(years):
     year = years[0.88]
     assert year["intervals"] == 35_136

@@ -137,10 +137,6 @@ class Keeping:
     def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""
         self._dirty |= outcome.changed
-        rows = [row for i in outcome.closed if (row := self._row(i, snapshot.clock)) is not None]
-        if rows:
-            boundaries = boundary_rows(outcome.closed, self._meters, self._latest, snapshot.clock)
-            self._store.add_intervals(rows, boundaries)  # telemetry: what is lost here, the store counts
         letters = [self._finding(s, snapshot) for s in outcome.steps]
         letters += [self._suppressed(n, snapshot) for n in outcome.notes]
         letters += [self._register(e, snapshot) for e in outcome.events]
@@ -149,6 +145,10 @@ class Keeping:
         self._take_answers(now_bt)  # alone they are no reason to write: each write is answered, and that once more
         if letters or self._due(now_bt, every_ms):
             self.write(letters, now_bt, points=points)
+        rows = [row for i in outcome.closed if (row := self._row(i, snapshot.clock)) is not None]
+        if rows:
+            boundaries = boundary_rows(outcome.closed, self._meters, self._latest, snapshot.clock)
+            self._store.add_intervals(rows, boundaries)  # telemetry: what is lost here, the store counts
 
     def write(self, letters: Sequence[Letter], now_bt: Ms, *, points: frozenset[PointId] = frozenset()) -> None:
         """Letters with all state that has changed: one transaction. While the store fails, they are held."""

@@ -7,7 +7,6 @@ several keys together.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -129,6 +128,8 @@ def _unknown(key: str, known: list[str], absent: list[str], path: KeyPath, repor
 
 def nearest(written: str, known: list[str]) -> str | None:
     """The one of `known` that was probably meant."""
+    import difflib
+
     lowered = {name.lower(): name for name in known}
     found = difflib.get_close_matches(written.lower(), lowered, n=1, cutoff=0.6)
     return lowered[found[0]] if found else None

@@ -117,8 +117,10 @@ def _modpoll(folder: Path, name: str, port: int, mqtt_port: int | None) -> Child
         sys.exit(f"{MODPOLL} is missing: run `make bench`, which installs it")
     config = folder / f"{name}.csv"
     config.write_text("".join(_modpoll_device(unit) for unit in range(1, METERS + 1)), encoding="utf-8")
-    command: list[str | Path] = [MODPOLL, "--config", config, "--tcp", "127.0.0.1", "--tcp-port", str(port), "--daemon", "--rate", "1",
-               "--interval", "0", "--loglevel", "WARNING"]  # fmt: skip
+    command: list[str | Path] = [
+        MODPOLL, "--config", config, "--tcp", "127.0.0.1", "--tcp-port", str(port), "--daemon", "--rate", "1",
+        "--interval", "0", "--loglevel", "WARNING",
+    ]  # fmt: skip
     if mqtt_port is not None:
         # Not its default of 3.1.1: modpoll 1.6.0 hands paho's connect() an argument that it does not have, and ends.
         command += ["--mqtt-host", "127.0.0.1", "--mqtt-port", str(mqtt_port), "--mqtt-version", "5.0"]

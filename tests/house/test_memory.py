@@ -1,4 +1,4 @@
-"""The agent's memory budget, with as many points as it is made for and TLS: a real process, its broker and its meters."""
+"""The agent's memory budget, with as many points as it is made for, and TLS: a real process, broker and meters."""
 
 from __future__ import annotations
 
