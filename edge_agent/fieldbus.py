@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from edge_agent.model import DeviceSpec, LinkSpec, Request
+from edge_agent.model import DeviceSpec, Frame, LinkSpec, Profile, Register, Request
 from edge_agent.ports import Clock, Driver
 
 
@@ -18,4 +18,10 @@ def open_driver(link: LinkSpec, clock: Clock) -> Driver:
 def requests_of(device: DeviceSpec) -> tuple[Request, ...]:
     """The round trips that read everything the device's profile names."""
     found: tuple[Request, ...] = importlib.import_module(f"drivers.{device.profile.driver}").requests(device)
+    return found
+
+
+def raw_of(profile: Profile, register: Register, frame: Frame) -> bytes:
+    """A register's own bytes in the frame that brought its value."""
+    found: bytes = importlib.import_module(f"drivers.{profile.driver}").raw_of(register, frame)
     return found

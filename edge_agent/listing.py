@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edge_agent.fieldbus import raw_of
 from edge_agent.load.points import Timeline, in_force
 from edge_agent.model import UNIT, Gap, Identity, Ms, Outcome, Profile
 from edge_agent.store import FindingRow, StoreError
@@ -54,6 +55,7 @@ def plain_outcome(outcome: Outcome, profile: Profile, k: Timeline, now_ms: Ms) -
         return {**row, "gap": outcome.cause.value, "detail": outcome.detail}
     if outcome.frame is not None:
         row |= {"asked": outcome.frame.request.hex(" "), "frame": outcome.frame.reply.hex(" ")}
+        row["raw"] = raw_of(profile, register, outcome.frame).hex(" ")
     if isinstance(outcome, Identity):
         return {**row, "text": outcome.text}
     row |= {"value": outcome.value, "step": outcome.step, "side": profile.side}

@@ -76,7 +76,8 @@ def test_without_an_agent_a_device_is_read_over_the_port_itself(stage):
     energy = rows["active_energy_import"]
     assert energy["primary"] == pytest.approx(energy["value"] * energy["k"])
     assert energy["k"] == 80.0
-    assert bytes.fromhex(energy["frame"])
+    assert bytes.fromhex(energy["raw"]) in bytes.fromhex(energy["frame"])
+    assert int.from_bytes(bytes.fromhex(energy["raw"]), "big") * 10 == energy["value"], "0.01 kWh a count"
     table = agent_verb("read", device, "--site", site)
     assert "active_energy_import" in table.stdout
     done = agent_verb("read", "m9", "--site", site)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +19,7 @@ from edge_agent.model import ClockQuality, ClockState, Quantity, Severity
 from edge_agent.settings import config_files, load_site
 from edge_agent.words import say, sentences
 
+ROOT = Path(__file__).parent.parent
 RELEASES = releases_of(config_files(), "cn-sg-meter")
 TOPICS = {t.id: t for t in topics_of(RELEASES)}
 END = 1_772_000_100_000 // 900_000 * 900_000
@@ -136,3 +139,78 @@ def test_every_topic_has_its_sentences():
     for topic in TOPICS:
         for part in ("title", "seen", "action"):
             assert f"finding.{part}.{topic}" in known, f"edge_agent/words/en/finding.py lacks finding.{part}.{topic}"
+
+
+def changed(data: dict[str, Any], **measured: Any) -> dict[str, Any]:
+    """The same message with other measured values; None leaves one out."""
+    kept = [m for m in data["measured"] if m["name"] not in measured]
+    return {**data, "measured": kept + [{"name": n, **v} for n, v in measured.items() if v is not None]}
+
+
+def test_what_was_not_measured_is_not_said(archive, site):
+    data = data_of(TOPICS["cap-over-contract"], RELEASES["cap-over-contract"], archive, site)
+    text = "\n".join(explain([changed(data, apparent_va=None)]))
+    assert "at least 222.0 kW" in text, "active power is what there is"
+    assert "Only active power was measured" in text
+    assert "262" not in text
+
+
+def test_a_recorded_mean_is_no_register_difference(archive, site):
+    data = data_of(TOPICS["cap-over-contract"], RELEASES["cap-over-contract"], archive, site)
+    text = "\n".join(explain([changed(data, source={"text": "recorded"})]))
+    assert "comes from a recorded file, which vouches for 100 % of the interval" in text
+    assert "register" not in text
+
+
+@pytest.mark.parametrize("topic", ["cap-over-contract", "cap-demand-over"])
+def test_a_mean_over_several_intervals_says_at_least_one_of_them(topic, archive, in_kw, site):
+    data = data_of(TOPICS[topic], RELEASES[topic], in_kw if topic == "cap-demand-over" else archive, site)
+    text = "\n".join(explain([changed(data, periods={"value": 4})]))
+    assert "In at least one of 4 intervals" in text
+    assert "only their mean is known" in text
+    assert "In the interval that ended" not in text
+
+
+def test_what_is_at_least_so_much_is_rounded_down(archive, site):
+    data = data_of(TOPICS["cap-over-contract"], RELEASES["cap-over-contract"], archive, site)
+    said = explain([changed(data, apparent_va={"low": 250_096.0, "unit": "VA"}, judged={"low": 1.00099})])
+    assert "at least 250.0 kVA, 100.0 % of its running capacity" in "\n".join(said)
+
+
+def test_a_reactive_register_is_told_in_its_own_unit(archive, site):
+    data = data_of(TOPICS["met-decrease"], RELEASES["met-decrease"], archive, site)
+    text = "\n".join(explain([data]))
+    assert "went from 1234.56 kWh to 1200 kWh, as the meter shows it" in text
+    reactive = changed(data, before={"value": 10_010.0, "unit": "varh"}, after={"value": 10.0, "unit": "varh"})
+    assert "went from 10.01 kvarh to 0.01 kvarh" in "\n".join(explain([reactive]))
+
+
+def test_a_step_is_told_at_its_own_time(archive, site):
+    data = data_of(TOPICS["dat-comm"], RELEASES["dat-comm"], archive, site)
+    over = {**data, "step": "cleared", "active": False, "reason": "hold", "time": "2026-02-25T07:00:00.000Z"}
+    lines = explain([data, over])
+    assert "does not hold any more (2026-02-25T07:00:00.000Z)" in lines[1]
+    assert lines[-2].startswith("2026-02-25T06:15:00.000Z  opened")
+    assert lines[-1].startswith("2026-02-25T07:00:00.000Z  cleared")
+
+
+def test_a_gateway_without_time_says_no_time(archive, site):
+    data = data_of(TOPICS["dat-comm"], RELEASES["dat-comm"], archive, site)
+    timeless = {k: v for k, v in data.items() if k not in {"due", "opened", "time"}} | {"interval": {}}
+    text = "\n".join(explain([timeless]))
+    assert "m1 on link lan did not answer for 20 minutes" in text
+
+
+def test_every_reason_why_something_cannot_be_said_has_its_sentence():
+    sources = [*(ROOT / "edge_agent/audit").rglob("*.py"), *(ROOT / "edge_agent/load").rglob("*.py")]
+    text = "".join(path.read_text() for path in sources)
+    patterns = (r'reason ?= ?"([a-z_]+)"', r'_unknown\(interval, "([a-z_]+)"', r'answer, reason = [A-Za-z.]+, "([a-z_]+)"',
+                r'self\._break\(i, t_ms, "([a-z_]+)"', r'broke\([^"\n]*"([a-z_]+)"', r'return "([a-z_]+)"$')  # fmt: skip
+    found = {word for pattern in patterns for word in re.findall(pattern, text, re.MULTILINE)}
+    assert {"meter_exchange", "clock_step", "register_break", "no_reading", "mean_of_several"} <= found
+    silent = sorted(word for word in found if f"verdict.{word}" not in sentences("en") and word not in STEP_REASONS)
+    assert not silent, "edge_agent/words/en/finding.py says nothing for them"
+
+
+STEP_REASONS = {"level", "episode", "hold", "period", "superseded", "answered", "day"}
+"""Why a step was told: codes of the message, not of a verdict."""

@@ -10,7 +10,8 @@ Source: MODBUS Application Protocol V1.1b3; MODBUS Messaging on TCP/IP V1.0b.
 
 from __future__ import annotations
 
+from drivers.modbus.decoding import raw_of
 from drivers.modbus.driver import ModbusDriver, open_driver
 from drivers.modbus.planning import requests
 
-__all__ = ["ModbusDriver", "open_driver", "requests"]
+__all__ = ["ModbusDriver", "open_driver", "raw_of", "requests"]

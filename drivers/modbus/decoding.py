@@ -154,6 +154,13 @@ def words_of(register: Register) -> int:
     return _NUMBERS[register.type][0]
 
 
+def raw_of(register: Register, frame: Frame) -> bytes:
+    """The register's own bytes out of the round trip over TCP that brought it."""
+    start = int.from_bytes(frame.request[8:10], "big")
+    first = 9 + 2 * (position(register)[1] - start)
+    return frame.reply[first : first + 2 * words_of(register)]
+
+
 def _format(register: Register) -> str:
     if register.type.startswith("ascii:"):
         return f"{2 * words_of(register)}s"

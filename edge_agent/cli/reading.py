@@ -79,7 +79,7 @@ def _held(runtime: Path, link: str) -> AbstractContextManager[object]:
 
 
 def show_rows(device: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("register", "quantity", "value", "unit", "primary", "frame", title=device)
+    table = Table("register", "quantity", "raw", "secondary", "primary", "unit", "frame", title=device)
     for row in rows:
         if "gap" in row:
             value = f"— {row['gap']}: {row['detail']}"
@@ -87,5 +87,9 @@ def show_rows(device: str, rows: Sequence[Mapping[str, Any]]) -> None:
             value = row["text"] if "text" in row else f"{row['value']:.10g}"
         ratio = f" (K = {row['k']:g})" if "k" in row else ""
         primary = f"{row['primary']:.10g}{ratio}" if "primary" in row else ""
-        table.add_row(row["register"], row["quantity"], value, row["unit"], primary, row.get("frame", ""))
+        if row.get("side") == "primary" and "primary" in row:
+            value = ""  # the meter applies its own ratio
+        table.add_row(
+            row["register"], row["quantity"], row.get("raw", ""), value, primary, row["unit"], row.get("frame", "")
+        )
     Console(width=None if Console().is_terminal else 220).print(table)
