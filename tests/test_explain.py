@@ -204,8 +204,14 @@ def test_a_gateway_without_time_says_no_time(archive, site):
 def test_every_reason_why_something_cannot_be_said_has_its_sentence():
     sources = [*(ROOT / "edge_agent/audit").rglob("*.py"), *(ROOT / "edge_agent/load").rglob("*.py")]
     text = "".join(path.read_text() for path in sources)
-    patterns = (r'reason ?= ?"([a-z_]+)"', r'_unknown\(interval, "([a-z_]+)"', r'answer, reason = [A-Za-z.]+, "([a-z_]+)"',
-                r'self\._break\(i, t_ms, "([a-z_]+)"', r'broke\([^"\n]*"([a-z_]+)"', r'return "([a-z_]+)"$')  # fmt: skip
+    patterns = (
+        r'reason ?= ?"([a-z_]+)"',
+        r'_unknown\(interval, "([a-z_]+)"',
+        r'answer, reason = [A-Za-z.]+, "([a-z_]+)"',
+        r'self\._break\(i, t_ms, "([a-z_]+)"',
+        r'broke\([^"\n]*"([a-z_]+)"',
+        r'return "([a-z_]+)"$',
+    )
     found = {word for pattern in patterns for word in re.findall(pattern, text, re.MULTILINE)}
     assert {"meter_exchange", "clock_step", "register_break", "no_reading", "mean_of_several"} <= found
     silent = sorted(word for word in found if f"verdict.{word}" not in sentences("en") and word not in STEP_REASONS)

@@ -18,6 +18,7 @@ from edge_agent.load.points import ENERGIES, POWERS, LoadPoint
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
 
+FAR = np.iinfo(np.int64).max
 USABLE_COVERAGE = 0.80
 """From this coverage up a mean of samples is reported as a value (domain rule 2.3)."""
 
@@ -37,6 +38,7 @@ class Closing:
         self._first_t = np.full(count, NEVER, np.int64)
         self._expected_e = np.array([q in p.quantities for p in points for q in ENERGIES]).reshape(count, len(ENERGIES))
         self._expected_p = np.array([q in p.quantities for p in points for q in POWERS]).reshape(count, len(POWERS))
+        self._expected = np.concatenate((self._expected_e, self._expected_p), axis=1)
         self._exact: dict[int, list[float]] = {}
         self._broke: dict[int, tuple[Ms, str]] = {}
         self.recorded: dict[int, bool] = {}  # points fed with recorded means; whether S is among them
@@ -68,7 +70,7 @@ class Closing:
     def answering(self) -> Bools:
         """Per point and row, energies first: it has begun and has not fallen behind the point's newest."""
         last = self._last()
-        return np.asarray((last != NEVER) & ~self._late(last), np.bool_)
+        return np.asarray((last != NEVER) & ~self._late(last, last.max(axis=1, initial=NEVER)), np.bool_)
 
     def run(self, *, gap: bool = False) -> list[Interval]:
         """All intervals that the boundaries known so far close; `gap`: those ahead of a long gap."""
@@ -103,20 +105,23 @@ class Closing:
     def _frontier(self) -> Ints:
         """Per point: the last boundary that all its live rows have passed. A row that stopped holds nobody up."""
         last = self._last()
-        edge = np.hstack([c.edge.reshape(len(self._points), -1) for c in (self._energy, self._power)])
-        expected = np.hstack([self._expected_e, self._expected_p])
+        newest = last.max(axis=1, initial=NEVER)
+        edge = self._beside(self._energy.edge, self._power.edge)
         started = last != NEVER
-        patient = last.max(axis=1, initial=NEVER) - self._first_t <= self._grace
-        live = (started & ~self._late(last)) | (expected & ~started & patient[:, None])
-        top = np.iinfo(np.int64).max
-        reach = np.where(live, np.where(started, edge, NEVER), top).min(axis=1, initial=top)
-        return np.where(reach == top, NEVER, reach)
+        patient = newest - self._first_t <= self._grace
+        live = (started & ~self._late(last, newest)) | (self._expected & ~started & patient[:, None])
+        reach = np.where(live, np.where(started, edge, NEVER), FAR).min(axis=1, initial=FAR)
+        return np.where(reach == FAR, NEVER, reach)
 
     def _last(self) -> Ints:
-        return np.hstack([c.last_t.reshape(len(self._points), -1) for c in (self._energy, self._power)])
+        return self._beside(self._energy.last_t, self._power.last_t)
 
-    def _late(self, last: Ints) -> Bools:
-        newest = last.max(axis=1, initial=NEVER)
+    def _beside(self, energy: Ints, power: Ints) -> Ints:
+        """Per point: its energy rows, then its power rows."""
+        count = len(self._points)
+        return np.concatenate((energy.reshape(count, -1), power.reshape(count, -1)), axis=1)
+
+    def _late(self, last: Ints, newest: Ints) -> Bools:
         return np.asarray(newest[:, None] - last > self._grace[:, None], np.bool_)
 
     def _windows(self, due: Ints, g: Ints) -> list[Interval]:
@@ -143,6 +148,8 @@ class Closing:
 
     def _energy_windows(self, due: Ints, g: Ints) -> tuple[Any, ...]:
         width = len(ENERGIES)
+        if self._energy.last_t.max() == NEVER:  # powers alone, as recorded data are
+            return (np.zeros((len(due), width), np.bool_),) * 6
         rows = (due[:, None] * width + np.arange(width)).ravel()
         ends, starts = np.repeat(g, width), np.repeat(g - self._n[due], width)
         known_b, b = self._energy.get(rows, ends)
@@ -196,6 +203,8 @@ class Closing:
     def _several(self, i: int, g: int, end: Ms, decided: Ms) -> list[Interval]:
         """Several whole intervals of which only the mean is known: at least one of them reached that mean."""
         width = len(ENERGIES)
+        if self._energy.last_t[i * width] == NEVER:
+            return []
         rows = np.arange(i * width, (i + 1) * width)
         known, at = self._energy.get(rows, np.full(width, g, np.int64))
         used = known & self._expected_e[i] if self._expected_e[i].any() else known

@@ -63,9 +63,15 @@ class Columns:
         self.last_g = np.full(rows, NEVER, np.int64)
         self.edge = np.full(rows, NEVER, np.int64)  # last boundary passed and written
         size = int(self.width.max()) if rows else 1
-        self.slot_g = np.full((rows, size), NEVER, np.int64)
-        self.now: dict[str, Floats] = {name: np.zeros(rows) for name in self.FIELDS}
-        self.ring: dict[str, Floats] = {name: np.zeros((rows, size)) for name in self.FIELDS}
+        self._size = size
+        self._slot_g = np.full(rows * size, NEVER, np.int64)
+        self.slot_g = self._slot_g.reshape(rows, size)
+        # One array for all fields, and by name views into it: one look-up reads them all.
+        self._now = np.zeros((len(self.FIELDS), rows))
+        self._ring = np.zeros((rows * size, len(self.FIELDS)))
+        self.now: dict[str, Floats] = dict(zip(self.FIELDS, self._now, strict=True))
+        rings = self._ring.T.reshape(len(self.FIELDS), rows, size)
+        self.ring: dict[str, Floats] = dict(zip(self.FIELDS, rings, strict=True))
         self.written: list[tuple[int, int]] = []
         self.dropped: set[int] = set()
 
@@ -74,17 +80,20 @@ class Columns:
         return np.asarray((t - self.offset[rows]) // self.slide[rows], np.int64)
 
     def put(self, rows: Ints, g: Ints, values: dict[str, Floats]) -> None:
-        slot = g % self.width[rows]
-        self.slot_g[rows, slot] = g
-        for name, column in values.items():
-            self.ring[name][rows, slot] = column
+        place = self._place(rows, g)
+        self._slot_g[place] = g
+        for field, name in enumerate(self.FIELDS):
+            self._ring[place, field] = values[name]
         self.written.extend(zip(rows.tolist(), g.tolist(), strict=True))
 
     def get(self, rows: Ints, g: Ints) -> tuple[Bools, dict[str, Floats]]:
         """Whether each row knows its boundary `g`, and its columns there."""
-        slot = g % self.width[rows]
-        known = self.slot_g[rows, slot] == g
-        return known, {name: ring[rows, slot] for name, ring in self.ring.items()}
+        place = self._place(rows, g)
+        known = np.asarray(self._slot_g[place] == g, np.bool_)
+        return known, dict(zip(self.FIELDS, self._ring.take(place, axis=0).T, strict=True))
+
+    def _place(self, rows: Ints, g: Ints) -> Ints:
+        return np.asarray(rows * self._size + g % self.width[rows], np.int64)
 
     def head(self, segment: Segment) -> None:
         """Write the boundaries that a segment crosses: all of them, or one period's worth of a long one."""
@@ -264,19 +273,16 @@ class PowerColumns(Columns):
             vouched = t - t0 <= self.limit[rows]
             low, high = np.minimum(power, self.power[rows]), np.maximum(power, self.power[rows])
             mean = (power + self.power[rows]) / 2
-        rate = {
-            "lo": np.where(vouched, low, 0.0),
-            "hi": np.where(vouched, high, self.cap_va[rows]),
-            "value": np.where(vouched, mean, 0.0),
-            "vouched": np.where(vouched, 1.0, 0.0),
-        }
-        before = {name: column[rows] for name, column in self.now.items()}
+        rate = np.zeros((len(self.FIELDS), len(rows)))  # as FIELDS
+        rate[1] = self.cap_va[rows]
+        np.copyto(rate, (low, high, mean, np.ones(len(rows))), where=vouched)
+        before = self._now.take(rows, axis=1)
 
         def at(i: Any, g: Ints) -> dict[str, Floats]:
             passed = g * self.slide[rows[i]] + self.offset[rows[i]] - t0[i]
-            return {name: before[name][i] + rate[name][i] * passed for name in self.FIELDS}
+            return dict(zip(self.FIELDS, before[:, i] + rate[:, i] * passed, strict=True))
 
-        end = {name: before[name] + rate[name] * (t - t0) for name in self.FIELDS}
+        end = dict(zip(self.FIELDS, before + rate * (t - t0), strict=True))
         made = Segment(rows, self.last_g[rows], self.boundary(rows, t), at, end, self.n[rows])
         self.prev_t[rows] = t0
         self.last_t[rows], self.power[rows] = t, power

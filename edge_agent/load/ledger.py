@@ -71,6 +71,8 @@ class LoadLedger:
                 continue  # a driver makes this a gap; here it would be a level that nothing agrees with
             key = (reading.device, reading.quantity)
             rows, power_rows = self._rows.get(key, ()), self._power_rows.get(key, ())
+            if not rows and not power_rows:
+                continue
             again = any(r in energies for r in rows) or any(r in powers for r in power_rows)
             if again or (NEVER < self._next_change < t_ms and (energies or powers)):
                 # A second reading of one row is a batch of its own, and so is what comes after a change of K.

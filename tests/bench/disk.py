@@ -56,7 +56,7 @@ class TracedDisk:
         self._log = folder / "strace.log"
 
     def under(self, command: list[str | Path]) -> list[str | Path]:
-        return ["strace", "-f", "-y", "-e", f"trace={WRITES}", "-o", self._log, *command]
+        return ["strace", "-D", "-f", "-y", "-e", f"trace={WRITES}", "-o", self._log, *command]
 
     def written(self) -> int:
         total = 0

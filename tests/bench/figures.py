@@ -31,8 +31,8 @@ class Figure:
 
     @property
     def goal(self) -> str:
-        bounds = [f"<= {self.at_most:.3g}"] if self.at_most is not None else []
-        bounds += [f">= {self.at_least:.3g}"] if self.at_least is not None else []
+        bounds = [f"<= {_short(self.at_most)}"] if self.at_most is not None else []
+        bounds += [f">= {_short(self.at_least)}"] if self.at_least is not None else []
         if not bounds:
             return ""
         return " ".join(bounds) + (" x" if self.peer is not None else f" {self.unit}")

@@ -3,7 +3,8 @@
 The agent does all that it does on a gateway: audit, store, delivery to mosquitto and a centre that acknowledges. Beside
 it, at the same time and on the same simulated meters: a bare asyncio reader that decodes nothing, and modpoll 1.6 from
 PyPI, once publishing its values to the same mosquitto and once not. Each has a door of its own, so that the meters can
-say who asked how often and how fast. CPU is that of the whole process, user and system, all threads.
+say who asked how often and how fast. CPU is that of the whole process, user and system, all threads. Demand periods
+are of one minute instead of fifteen, so that intervals are closed, judged, kept and sent within every stretch.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.control import ask
 from edge_agent.settings import load_profile
-from tests.bench import PROFILES, REGISTERS, ROOT
+from simulator.central.view import View
+from tests.bench import PROFILES, REGISTERS, ROOT, VALUES
 from tests.bench.figures import Figure, Table
 from tests.bench.processes import Child, cpu_s, python
 from tests.bench.sites import Place, scenario, write_site
@@ -38,7 +44,8 @@ class Cost(NamedTuple):
     per_s: float
 
 
-def measure(folder: Path, *, stretches: int, stretch_s: float) -> dict[str, Cost]:
+def measure(folder: Path, *, stretches: int, stretch_s: float) -> tuple[dict[str, Cost], str]:
+    """What each costs, and in words what shows that they did their work. RuntimeError where one did not."""
     with ExitStack() as stage:
         broker = stage.enter_context(Broker(folder / "broker"))
         meters = stage.enter_context(
@@ -47,16 +54,16 @@ def measure(folder: Path, *, stretches: int, stretch_s: float) -> dict[str, Cost
         (a, b, c, d), each_a, each_b = _ports(json.loads(meters.ask()))
         stage.enter_context(_centre(folder, broker.port))
         units = [Place(a, unit) for unit in range(1, METERS + 1)]
+        heard = stage.enter_context(_Heard(broker.port))
+        start = stage.enter_context
         children = {
-            AGENT: _agent(folder / "agent", units, broker.port),
-            BARE: Child("bare", python("-m", "tests.bench.bare", str(METERS), str(b)), folder),
-            PUBLISHING: _modpoll(folder, "modpoll-publishing", c, broker.port),
-            SILENT: _modpoll(folder, "modpoll-silent", d, None),
-            AGENT_EACH: _agent(folder / "each", [Place(port, 1) for port in each_a], broker.port, gateway="gw-2"),
-            BARE_EACH: Child("bare-each", python("-m", "tests.bench.bare", "1", *map(str, each_b)), folder),
+            AGENT: start(_agent(folder / "agent", units, broker.port)),
+            BARE: start(Child("bare", python("-m", "tests.bench.bare", str(METERS), str(b)), folder)),
+            PUBLISHING: start(_modpoll(folder, "modpoll-publishing", c, broker.port)),
+            SILENT: start(_modpoll(folder, "modpoll-silent", d, None)),
+            AGENT_EACH: start(_agent(folder / "each", [Place(port, 1) for port in each_a], broker.port, "gw-2")),
+            BARE_EACH: start(Child("bare-each", python("-m", "tests.bench.bare", "1", *map(str, each_b)), folder)),
         }
-        for child in children.values():
-            stage.enter_context(child)
         time.sleep(WARM_UP_S)
         rows: dict[str, list[tuple[float, float | None, float]]] = {name: [] for name in children}
         for child in children.values():
@@ -71,16 +78,17 @@ def measure(folder: Path, *, stretches: int, stretch_s: float) -> dict[str, Cost
                 child.check()
                 polls = max(1, door["polls"])
                 rows[name].append(((after[name] - before[name]) / polls * 1e6, door["step_ms"], door["polls"] / took_s))
-    return {name: _median(found) for name, found in rows.items()}
+        words = _work_done(folder, children[AGENT], heard)
+    return {name: _median(found) for name, found in rows.items()}, words
 
 
 def report(table: Table, folder: Path, *, quick: bool) -> None:
     stretches, stretch_s = (3, 10.0) if quick else (3, 60.0)
-    cost = measure(folder, stretches=stretches, stretch_s=stretch_s)
+    cost, words = measure(folder, stretches=stretches, stretch_s=stretch_s)
     ours = cost[AGENT]
     table.note(
         f"polling: {METERS} meters behind one port, one question of {REGISTERS} registers a second each; median of "
-        f"{stretches} stretches of {stretch_s:g} s, all processes at once"
+        f"{stretches} stretches of {stretch_s:g} s, all processes at once; {words}"
     )
     for name, goal in ((BARE, 8.0), (PUBLISHING, 1 / 3), (SILENT, 1.0)):
         table.add(Figure(f"CPU of a meter-poll, beside {name}", "us", ours.cpu_us, cost[name].cpu_us, at_most=goal))
@@ -103,9 +111,47 @@ def _centre(folder: Path, mqtt_port: int) -> Child:
     return Child("centre", python(*command), folder)
 
 
-def _agent(folder: Path, places: list[Place], mqtt_port: int, *, gateway: str = "gw-1") -> Child:
+class _Heard:
+    """What modpoll publishes of its first meter."""
+
+    def __init__(self, port: int) -> None:
+        self.payloads: list[bytes] = []
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, "heard")
+        self._client.on_connect = lambda client, *_: client.subscribe("modpoll/m1/data")
+        self._client.on_message = lambda _client, _user, message: self.payloads.append(bytes(message.payload))
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def _work_done(folder: Path, agent: Child, heard: _Heard) -> str:
+    status = ask(folder / "agent/run", "status")
+    silent = [d["id"] for d in status["devices"] if d["failures"] or d["last_good_bt_ms"] is None]
+    unsaid = [p["id"] for p in status["points"] if p["load_rate"] is None]
+    complaints = [line for line in agent.log.read_text("utf-8").splitlines() if '"level": "info"' not in line]
+    with View(folder / "centre.db") as view:
+        messages, rejected = view.tally("messages"), view.tally("rejected")
+    if silent or complaints or rejected or not messages:
+        raise RuntimeError(f"the agent did not do its work: {silent[:3]} {complaints[:3]} {messages} {rejected}")
+    values = json.loads(heard.payloads[-1]) if heard.payloads else {}
+    if len(values) != VALUES:
+        raise RuntimeError(f"modpoll did not publish its {VALUES} values: {values}")
+    known = len(status["points"]) - len(unsaid)
+    return (
+        f"the centre took {messages} messages of the agents and rejected none, {known} of {METERS} points have a load "
+        f"rate; modpoll published {len(values)} values a meter"
+    )
+
+
+def _agent(folder: Path, places: list[Place], mqtt_port: int, gateway: str = "gw-1") -> Child:
     folder.mkdir()
-    site = write_site(folder, places, mqtt_port=mqtt_port, gateway=gateway)
+    site = write_site(folder, places, mqtt_port=mqtt_port, gateway=gateway, period_min=1)
     (folder / "config").mkdir()
     (folder / "config/profiles").symlink_to(PROFILES)
     return Child("agent", python("-m", "tests.bench.launch", folder / "config", "run", "--site", site), folder)

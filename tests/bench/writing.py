@@ -24,7 +24,15 @@ from tests.broker import Broker
 
 METERS = 8
 POLL_S = 30
-SINGLE_BYTES, GROUPED_BYTES, DAY_MB = 14_000, 3_500, 50
+DAY_MB = 50
+FINDINGS = (
+    ("single", 14_000, "alone in its commit with its state"),
+    ("grouped", 3_500, "20 in a commit with their state"),
+    ("single-alone", 14_000, "alone in its commit, message only"),
+    ("grouped-alone", 3_500, "20 in a commit, messages only"),
+)
+"""How the keeper keeps them, and the goal in bytes: it was set with messages of 339 bytes and nothing beside them."""
+
 DAY_S = 86_400
 WARM_UP_S = 1200.0
 """Until the database's log has reached its size and old state is dropped as new comes: the state of every later day."""
@@ -46,15 +54,16 @@ def _findings(table: Table, folder: Path, *, count: int) -> None:
         command = card.under(python("-m", "tests.bench.keeper", site, config))
         with Child("keeper", command, folder, talks=True) as keeper:
             keeper.ask()
-            for how, goal in (("single", SINGLE_BYTES), ("grouped", GROUPED_BYTES)):
+            for how, goal, words in FINDINGS:
                 keeper.ask(f"{how} {count}")  # the log is still growing: dearer than what follows
                 rounds, size = [], 0.0
                 for _ in range(3):
                     before = card.written()
                     size = float(keeper.ask(f"{how} {count}"))
                     rounds.append((card.written() - before) / count)
-                table.add(Figure(f"written per finding, whole life, {how}", "B", median(rounds), at_most=goal))
-            table.note(f"writing: {card.how}; messages of {size:.0f} bytes, 3 x {count} findings after {count}")
+                what = f"written per finding, {words}, {size:.0f} B"
+                table.add(Figure(what, "B", median(rounds), at_most=goal))
+            table.note(f"writing: per finding: {card.how}; whole life, median of 3 x {count} after {count}")
 
 
 @dataclass(frozen=True, slots=True)
