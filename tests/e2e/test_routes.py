@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.broker import Broker, free_port
-from tests.e2e.centre import Centre, Witness
+from tests.e2e.centre import Centre, Witness, agent_chain
 from tests.e2e.processes import Play, wait_until
 from tests.e2e.site import PointPlan, steady, steps
 from tests.figures import report
@@ -122,3 +123,29 @@ def test_a_register_too_coarse_for_its_contract_is_said_by_status(play: Callable
     assert "3.2 kW" in said["coarse"]["said"]
     assert said["fine"]["reason"] == ""
     assert stage.agent.stop() == 0
+
+
+def test_a_float_register_at_a_million_kwh_is_too_coarse_for_101_per_cent_and_accuses_nobody(
+    play: Callable[..., Play],
+):
+    # A float32 of 1,000,000 moves by 0.0625 kWh, and what is proved is a whole number of such steps. 2.8 kVA are 10.08
+    # of them a quarter of an hour and 101 % of it 10.18: no whole number lies between, nor between the sums of up to
+    # five quarters. (Where one does, now and then a window proves the overload, and rightly.)
+    points = [
+        PointPlan("worn", steady(2.5452), kva=2.8, registers_kwh=1_000_000.0),
+        PointPlan("new", steady(2.5452), kva=2.8),
+    ]
+    stage = play(points, rate=600.0, broker_port=free_port())
+    stage.start_meters()
+    stage.start_agent()
+    wait_until(lambda: stage.stage.minute > 62, 20, "three whole intervals")
+    said = {p["id"]: p for p in stage.status()["points"]}
+    verdict = next(t for t in said["worn"]["topics"] if t["topic"] == OVER)
+    assert (verdict["answer"], verdict["reason"]) == ("between", "register_too_coarse")
+    assert {p: len(state["open"]) for p, state in said.items()} == {"worn": 0, "new": 1}
+    assert stage.agent.stop() == 0
+    told = [json.loads(r.body)["data"] for r in agent_chain(stage.stage.findings_db).records if b".finding." in r.body]
+    assert {d["finding"].split(".")[1] for d in told} == {"new"}
+    for data in told:
+        judged = next(m for m in data["measured"] if m["name"] == "judged")
+        assert 1.0 < judged["low"] <= 1.01 <= judged["high"], "the truth lies outside the bounds"

@@ -273,7 +273,7 @@ def test_a_restart_changes_nothing():
             compared += len(got)
             if random.random() < 0.2:
                 deltas.append(json.loads(json.dumps(ledger.delta())))
-                if random.random() < 0.5:
+                if random.random() < 0.6:
                     ledger = LoadLedger(load_points)
                     ledger.restore(deltas)
                     restarts += 1
