@@ -73,6 +73,7 @@ class Delivery:
         self.last = last
         self._next = upto + 1
         self._turn = 0
+        self._owed = 0  # the last number when the connection came
         self._connected = False
         self._window = pace.window
         self._flying: dict[int, str] = {}  # number -> head after it
@@ -97,6 +98,7 @@ class Delivery:
     def connected(self, now_ms: Ms, *, receive_maximum: int | None = None, backlog_age_ms: Ms = 0) -> None:
         """A new connection: everything not acknowledged goes again, at the broker's pace or ours."""
         self._connected = True
+        self._owed = 0 if self._by_broker else self.last
         self._turn += 1
         self._window = min(self._pace.window, receive_maximum or self._pace.window)
         self._next = self.upto + 1
@@ -206,8 +208,13 @@ class Delivery:
 
     @property
     def drained(self) -> bool:
-        """The chain is out as far as it goes: telemetry may follow."""
-        return self._connected and self._next > self.last and self._need is None and not self._flying
+        """The chain is out as far as it goes: telemetry may follow.
+
+        What was owed when the connection came must also be acknowledged: telemetry is done at its PUBACK, and a broker
+        that is back before its centre would take it for nobody.
+        """
+        out = self._next > self.last and self._need is None and not self._flying
+        return self._connected and out and self.upto >= self._owed
 
     # --- what came back
 
