@@ -4,7 +4,8 @@ It parses the bytes itself, by the standard, and shares no code with whatever en
 a `GateRefused`, never a write to a meter. What is not on the list of reads is refused, known or not. There is one gate
 per kind of link; a link cannot be made without one.
 
-Source: MODBUS Application Protocol V1.1b3, 6.1-6.4 and 6.21; MODBUS Messaging on TCP/IP V1.0b, 3.1.3.
+Source: MODBUS Application Protocol V1.1b3, 6.1-6.4 and 6.21; MODBUS Messaging on TCP/IP V1.0b, 3.1.3; DL/T 645-2007,
+5.2 and 7.1-7.3.
 """
 
 from __future__ import annotations
@@ -37,6 +38,26 @@ def modbus_tcp(data: bytes) -> None:
     _reading_pdu(data[7:], data)
 
 
+def modbus_rtu(data: bytes) -> None:
+    """Pass exactly one Modbus RTU request that reads, to one unit, with its checksum."""
+    if len(data) < 5:
+        raise GateRefused("shorter than a unit, a function and a checksum", data)
+    if not 1 <= data[0] <= 247:
+        raise GateRefused(f"unit {data[0]} is not one device", data)
+    if _crc16(data[:-2]) != data[-2] | data[-1] << 8:
+        raise GateRefused("the checksum is wrong", data)
+    _reading_pdu(data[1:-2], data)
+
+
+def _crc16(data: bytes) -> int:
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0xA001 if crc & 1 else crc >> 1
+    return crc
+
+
 def _reading_pdu(pdu: bytes, data: bytes) -> None:
     function = pdu[0]
     if function == 0x2B:
@@ -53,5 +74,43 @@ def _reading_pdu(pdu: bytes, data: bytes) -> None:
         raise GateRefused(f"cannot read {count} from {address:#06x}", data)
 
 
-GATES: dict[str, Gate] = {"modbus-tcp": modbus_tcp}
-"""By kind of link."""
+def dlt645(data: bytes) -> None:
+    """Pass exactly one DL/T 645-2007 frame that reads an item, the frame that follows it, or a meter's address."""
+    frame = data.lstrip(b"\xfe")
+    if len(data) - len(frame) > 4:
+        raise GateRefused("more than four octets FE", data)
+    if len(frame) < 12 or frame[0] != 0x68 or frame[7] != 0x68 or frame[-1] != 0x16:
+        raise GateRefused("not framed by 68, 68 and 16", data)
+    if len(frame) != 12 + frame[9]:
+        raise GateRefused("not exactly one frame", data)
+    if sum(frame[:-2]) & 0xFF != frame[-2]:
+        raise GateRefused("a checksum that is not the frame's", data)
+    # 11 names an item in four octets; 12 adds which frame of it, from 1 on, sent 33 higher; 13 has no data.
+    if _DLT645_DATA.get(frame[8]) != frame[9]:
+        raise GateRefused(f"control {frame[8]:02X} with {frame[9]} octets does not read", data)
+    if frame[8] == 0x12 and frame[14] == 0x33:
+        raise GateRefused("no frame has the number 0", data)
+    _dlt645_address(frame[6:0:-1], wildcard=frame[8] == 0x13, data=data)
+
+
+_DLT645_DATA = {0x11: 4, 0x12: 5, 0x13: 0}
+"""The controls that read, and how many octets of data each has."""
+
+
+def _dlt645_address(octets: bytes, *, wildcard: bool, data: bytes) -> None:
+    """Digits, with AA in front for a short one; AA alone only asks who is there; 99 throughout is for broadcasts."""
+    if wildcard:
+        if octets != b"\xaa" * 6:
+            raise GateRefused("an address is asked for with AA throughout", data)
+        return
+    digits = octets.lstrip(b"\xaa").hex()
+    if not digits.isdecimal() or digits == "9" * 12:
+        raise GateRefused("not the address of a meter", data)
+
+
+GATES: dict[str, Gate] = {
+    "modbus-tcp": modbus_tcp,
+    "modbus-rtu": modbus_rtu,
+    "dlt645": dlt645,
+}
+"""By protocol."""

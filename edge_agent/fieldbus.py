@@ -1,27 +1,165 @@
-"""The drivers that a site file names, each loaded by name when it is first needed."""
+"""A link and the drivers that speak on it, each loaded by name when a device of the site file needs it.
+
+The devices of a line may speak several protocols: a question goes to the driver of its device's profile, and all of
+them share the one link. On a serial line somebody else may be master: nothing is asked before it has been listened to.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
-from edge_agent.model import DeviceSpec, Frame, LinkSpec, Profile, Register, Request
-from edge_agent.ports import Clock, Driver
+import structlog
+
+from edge_agent.model import DeviceId, DeviceSpec, Frame, LinkSpec, Ms, Outcome, Profile, Register, Request
+from edge_agent.ports import Clock, Driver, DriverError, LinkDown
+
+log = structlog.get_logger()
+
+SETTLEMENT_LISTEN_S = 960.0
+"""A collection terminal reads a settlement meter every fifteen minutes."""
+
+LISTEN_S = 60.0
+STRAY_BYTES = 16
+"""More bytes of no frame than that are worth a word: a master at another speed looks like this."""
+
+ADVICE = "use the meter's second RS-485 port, or say shared_line = true for this link if sharing has been agreed"
 
 
-def open_driver(link: LinkSpec, clock: Clock) -> Driver:
-    """A driver for the link's kind; it connects at the first question."""
-    module = importlib.import_module(f"drivers.{link.kind.partition('-')[0]}")
-    driver: Driver = module.open_driver(link, clock.now_ms)
-    return driver
+class Stamp(Protocol):
+    """When this gateway last asked on a line, over the end of the process."""
+
+    def is_fresh(self) -> bool:
+        """Whether that was so lately that no other master can have settled on the line."""
+
+    def mark(self) -> None: ...
+
+    def forget(self) -> None: ...
+
+
+class FieldLine:
+    """One link with all its drivers: a `Driver`, and who else was heard on the line."""
+
+    def __init__(self, spec: LinkSpec, link: Any, devices: Sequence[DeviceSpec], now_ms: Callable[[], Ms]) -> None:
+        self.spec = spec
+        self.link = link
+        self.is_serial: bool = link.framing is not None
+        self.stamp: Stamp | None = None
+        self._shared_with: tuple[str, ...] = ()
+        modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
+        drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in modules.items()}
+        self._drivers = {d.id: drivers[d.profile.driver] for d in devices}
+        self.requests: tuple[Request, ...] = tuple(
+            r for d in devices if d.link == spec.id for r in modules[d.profile.driver].requests(d)
+        )
+        if self.is_serial:
+            listening = importlib.import_module("drivers.link.listening")
+            link.ear = listening.Overhearing(link.framing, reply_s=spec.timeout_s)
+
+    async def read(self, request: Request) -> Sequence[Outcome]:
+        try:
+            found: Sequence[Outcome] = await self._drivers[request.device].read(request)
+        except LinkDown:
+            raise
+        except DriverError:
+            self._mark()
+            raise
+        self._mark()
+        return found
+
+    def _mark(self) -> None:
+        if self.stamp is not None:
+            self.stamp.mark()
+
+    async def close(self) -> None:
+        for driver in dict.fromkeys(self._drivers.values()):
+            await driver.close()
+        await self.link.close()
+
+    def latency(self, device: DeviceId) -> Any:
+        """How long the device takes to answer, as its driver has seen it; None where it has not, or does not look."""
+        report = getattr(self._drivers.get(device), "latency", None)
+        return report(device) if report else None
+
+    # -- others on the line --------------------------------------------------------------------------------------
+
+    @property
+    def listens_s(self) -> float:
+        """For how long the line has to be listened to before the first question; 0.0: not at all, or not again."""
+        if not self.is_serial or (self.stamp is not None and self.stamp.is_fresh()):
+            return 0.0
+        return listening_s(self.spec)
+
+    async def listen(self, progress: Callable[[float], None]) -> str:
+        """Who else is master on the line and what to do about it; "": nobody, or sharing is allowed.
+
+        Raises `LinkDown`. `progress` hears about once a second how many seconds are left.
+        """
+        listening = importlib.import_module("drivers.link.listening")
+        heard = await listening.listen(self.link, self.listens_s, progress)
+        if heard.stray > STRAY_BYTES and not heard.frames:
+            log.warning(
+                "bytes on the line that are no frame: another master at another speed, or noise",
+                link=self.spec.id, bytes=heard.stray,
+            )  # fmt: skip
+        return self._objection(heard.masters)
+
+    def foreign(self) -> str:
+        """The same of what was heard since, between our own questions."""
+        if not self.is_serial:
+            return ""
+        self.link.ear.at_rest(asyncio.get_running_loop().time())
+        return self._objection(self.link.ear.masters())
+
+    def _objection(self, masters: Sequence[str]) -> str:
+        if not masters:
+            return ""
+        if self.spec.shared_line:
+            if tuple(masters) != self._shared_with:
+                self._shared_with = tuple(masters)
+                log.info("sharing the line", link=self.spec.id, others=list(masters))
+            return ""
+        if self.stamp is not None:
+            self.stamp.forget()  # whoever comes next shall listen for himself
+        return f"on this line there is {' and '.join(masters)}: {ADVICE}"
+
+
+def listening_s(spec: LinkSpec) -> float:
+    """How long to listen: what the line needs, longer if the site file says so, less only where sharing is allowed."""
+    usual_s = SETTLEMENT_LISTEN_S if spec.settlement else LISTEN_S
+    if spec.listen_s is None:
+        return usual_s
+    return spec.listen_s if spec.shared_line else max(usual_s, spec.listen_s)
+
+
+def open_line(link: LinkSpec, devices: Sequence[DeviceSpec], clock: Clock, *, stamp: Stamp | None = None) -> FieldLine:
+    """The link with a driver for each protocol of its devices; it is opened at the first question."""
+    links = importlib.import_module("drivers.link")
+    line = FieldLine(
+        link, links.open_link(link, now_ms=clock.now_ms), [d for d in devices if d.link == link.id], clock.now_ms
+    )
+    line.stamp = stamp
+    return line
+
+
+def open_driver(link: LinkSpec, devices: Sequence[DeviceSpec], clock: Clock) -> Driver:
+    """The same as a mere driver."""
+    return open_line(link, devices, clock)
 
 
 def requests_of(device: DeviceSpec) -> tuple[Request, ...]:
     """The round trips that read everything the device's profile names."""
-    found: tuple[Request, ...] = importlib.import_module(f"drivers.{device.profile.driver}").requests(device)
+    found: tuple[Request, ...] = _driver_module(device.profile.driver).requests(device)
     return found
 
 
 def raw_of(profile: Profile, register: Register, frame: Frame) -> bytes:
     """A register's own bytes in the frame that brought its value."""
-    found: bytes = importlib.import_module(f"drivers.{profile.driver}").raw_of(register, frame)
+    found: bytes = _driver_module(profile.driver).raw_of(register, frame)
     return found
+
+
+def _driver_module(name: str) -> Any:
+    return importlib.import_module(f"drivers.{name}")

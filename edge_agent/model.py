@@ -26,6 +26,19 @@ class Quantity(StrEnum):
     REACTIVE_ENERGY_IMPORT = "reactive_energy_import"  # 3.8.0
     REACTIVE_ENERGY_EXPORT = "reactive_energy_export"  # 4.8.0
     APPARENT_ENERGY_IMPORT = "apparent_energy_import"  # 9.8.0
+    ACTIVE_ENERGY_COMBINED = "active_energy_combined"  # 15.8.0 or 16.8.0 as the meter is set: it may fall
+    ACTIVE_ENERGY_IMPORT_T1 = "active_energy_import_t1"  # 1.8.1
+    ACTIVE_ENERGY_IMPORT_T2 = "active_energy_import_t2"  # 1.8.2
+    ACTIVE_ENERGY_IMPORT_T3 = "active_energy_import_t3"  # 1.8.3
+    ACTIVE_ENERGY_IMPORT_T4 = "active_energy_import_t4"  # 1.8.4
+    ACTIVE_ENERGY_EXPORT_T1 = "active_energy_export_t1"  # 2.8.1
+    ACTIVE_ENERGY_EXPORT_T2 = "active_energy_export_t2"  # 2.8.2
+    ACTIVE_ENERGY_EXPORT_T3 = "active_energy_export_t3"  # 2.8.3
+    ACTIVE_ENERGY_EXPORT_T4 = "active_energy_export_t4"  # 2.8.4
+    REACTIVE_ENERGY_Q1 = "reactive_energy_q1"  # 5.8.0
+    REACTIVE_ENERGY_Q2 = "reactive_energy_q2"  # 6.8.0
+    REACTIVE_ENERGY_Q3 = "reactive_energy_q3"  # 7.8.0
+    REACTIVE_ENERGY_Q4 = "reactive_energy_q4"  # 8.8.0
     ACTIVE_POWER = "active_power"  # 16.7.0, import positive
     ACTIVE_POWER_L1 = "active_power_l1"  # 36.7.0
     ACTIVE_POWER_L2 = "active_power_l2"  # 56.7.0
@@ -44,7 +57,7 @@ class Quantity(StrEnum):
     VOLTAGE_L12 = "voltage_l12"
     VOLTAGE_L23 = "voltage_l23"
     VOLTAGE_L31 = "voltage_l31"
-    CURRENT_L1 = "current_l1"  # 31.7.0
+    CURRENT_L1 = "current_l1"  # 31.7.0; a meter may give it the sign of its phase's power
     CURRENT_L2 = "current_l2"  # 51.7.0
     CURRENT_L3 = "current_l3"  # 71.7.0
     CURRENT_N = "current_n"  # 91.7.0
@@ -53,8 +66,48 @@ class Quantity(StrEnum):
     POWER_FACTOR_L2 = "power_factor_l2"
     POWER_FACTOR_L3 = "power_factor_l3"
     FREQUENCY = "frequency"  # 14.7.0
+    RUNNING_DEMAND = "running_demand"  # 1.4.0
     MAXIMUM_DEMAND = "maximum_demand"  # 1.6.0
+    MAXIMUM_DEMAND_TIME = "maximum_demand_time"  # 1.6.0, its time, a text in the meter's local time
+    MAXIMUM_DEMAND_EXPORT = "maximum_demand_export"  # 2.6.0
+    MAXIMUM_DEMAND_EXPORT_TIME = "maximum_demand_export_time"  # 2.6.0
+    DEMAND_PERIOD = "demand_period"  # 0.8.0
+    DEMAND_SLIDE = "demand_slide"  # 0.8.0, the step of a sliding period
     METER_SERIAL = "meter_serial"  # 0-0:96.1.0, a text
+    ASSET_NUMBER = "asset_number"  # 0-0:96.1.x, a text
+    METER_CLOCK = "meter_clock"  # 0-0:1.0.0, a text in the meter's local time
+    METER_DATE = "meter_date"  # 0.9.2, a text
+    METER_TIME = "meter_time"  # 0.9.1, a text
+    RATED_VOLTAGE = "rated_voltage"  # 0.6.0, a text
+    RATED_CURRENT = "rated_current"  # 0.6.1, a text
+    MAXIMUM_CURRENT = "maximum_current"  # 0.6.3, a text
+    REACTIVE_COMBINATION_1 = "reactive_combination_1"  # which quadrants add up to import: bits, a text
+    REACTIVE_COMBINATION_2 = "reactive_combination_2"  # which add up to export
+    METER_STATUS_1 = "meter_status_1"  # 0-0:97.97.0, bits, a text
+    METER_STATUS_2 = "meter_status_2"
+    METER_STATUS_3 = "meter_status_3"
+    METER_STATUS_4 = "meter_status_4"
+    METER_STATUS_5 = "meter_status_5"
+    METER_STATUS_6 = "meter_status_6"
+    METER_STATUS_7 = "meter_status_7"
+    EVENTS_PROGRAMMING = "events_programming"  # 0-0:96.2.0; each of these is how often it happened
+    EVENTS_METER_RESET = "events_meter_reset"
+    EVENTS_DEMAND_RESET = "events_demand_reset"
+    EVENTS_EVENT_RESET = "events_event_reset"
+    EVENTS_CLOCK_SET = "events_clock_set"
+    EVENTS_COVER = "events_cover"
+    EVENTS_TERMINAL_COVER = "events_terminal_cover"
+    EVENTS_MAGNETIC = "events_magnetic"
+    EVENTS_POWER_OFF = "events_power_off"  # 0-0:96.7.0
+    EVENTS_VOLTAGE_LOSS_L1 = "events_voltage_loss_l1"
+    EVENTS_VOLTAGE_LOSS_L2 = "events_voltage_loss_l2"
+    EVENTS_VOLTAGE_LOSS_L3 = "events_voltage_loss_l3"
+    EVENTS_PHASE_BREAK_L1 = "events_phase_break_l1"
+    EVENTS_PHASE_BREAK_L2 = "events_phase_break_l2"
+    EVENTS_PHASE_BREAK_L3 = "events_phase_break_l3"
+    EVENTS_CURRENT_LOSS_L1 = "events_current_loss_l1"
+    EVENTS_CURRENT_LOSS_L2 = "events_current_loss_l2"
+    EVENTS_CURRENT_LOSS_L3 = "events_current_loss_l3"
     CT_RATIO = "ct_ratio"  # 0.4.2
     VT_RATIO = "vt_ratio"  # 0.4.3
 
@@ -62,23 +115,39 @@ class Quantity(StrEnum):
 UNIT: dict[Quantity, str] = {
     q: unit
     for unit, words in {
-        "Wh": ("active_energy_import", "active_energy_export"),
-        "varh": ("reactive_energy_import", "reactive_energy_export"),
+        "Wh": (
+            *("active_energy_import", "active_energy_export", "active_energy_combined"),
+            *(f"active_energy_{way}_t{rate}" for way in ("import", "export") for rate in (1, 2, 3, 4)),
+        ),
+        "varh": (
+            *("reactive_energy_import", "reactive_energy_export"),
+            *(f"reactive_energy_q{quadrant}" for quadrant in (1, 2, 3, 4)),
+        ),
         "VAh": ("apparent_energy_import",),
-        "W": ("active_power", "active_power_l1", "active_power_l2", "active_power_l3", "maximum_demand"),
+        "W": (
+            *("active_power", "active_power_l1", "active_power_l2", "active_power_l3"),
+            *("running_demand", "maximum_demand", "maximum_demand_export"),
+        ),
         "var": ("reactive_power", "reactive_power_l1", "reactive_power_l2", "reactive_power_l3"),
         "VA": ("apparent_power", "apparent_power_l1", "apparent_power_l2", "apparent_power_l3"),
         "V": ("voltage_l1", "voltage_l2", "voltage_l3", "voltage_l12", "voltage_l23", "voltage_l31"),
         "A": ("current_l1", "current_l2", "current_l3", "current_n"),
         "Hz": ("frequency",),
+        "min": ("demand_period", "demand_slide"),
+        "count": tuple(q for q in Quantity if q.startswith("events_")),
         "1": ("power_factor", "power_factor_l1", "power_factor_l2", "power_factor_l3", "ct_ratio", "vt_ratio"),
-        "": ("meter_serial",),
+        "": (
+            *("meter_serial", "asset_number", "meter_clock", "meter_date", "meter_time"),
+            *("maximum_demand_time", "maximum_demand_export_time", "rated_voltage", "rated_current", "maximum_current"),
+            *("reactive_combination_1", "reactive_combination_2"),
+            *(f"meter_status_{word}" for word in range(1, 8)),
+        ),
     }.items()
     for q in map(Quantity, words)
 }
 """The one unit of each quantity; `""` is a text."""
 
-CUMULATIVE = frozenset(q for q in Quantity if UNIT[q] in {"Wh", "varh", "VAh"})
+CUMULATIVE = frozenset(q for q in Quantity if UNIT[q] in {"Wh", "varh", "VAh"}) - {Quantity.ACTIVE_ENERGY_COMBINED}
 """Registers that only grow (until they roll over)."""
 
 
@@ -144,8 +213,10 @@ class Register:
     """Where one quantity sits in a device (profile data)."""
 
     quantity: Quantity
-    address: str  # driver's own notation: "input:0x0048" for Modbus
-    type: str  # "u16" "i16" "u32" "i32" "u64" "i64" "f32" "f64" "bcd32" "ascii:<registers>"
+    address: str  # driver's own notation: "input:0x0048" for Modbus, "di:0201FF00/1" for DL/T 645
+    type: (
+        str  # Modbus: "u16" "i16" "u32" "i32" "u64" "i64" "f32" "f64" "bcd32" "ascii:<registers>"; others: the driver's
+    )
     unit: str  # of the register: "kWh", "Wh", "W", "kW", "V", "A" ...
     scale: float = 1.0  # register x scale = value in `unit`
     order: str = "ABCD"  # ABCD, CDAB, BADC, DCBA
@@ -173,11 +244,20 @@ class LinkSpec:
     """One serialised channel."""
 
     id: LinkId
-    kind: str  # "modbus-tcp"
+    kind: str  # "modbus-tcp", "serial", "tcp-serial" (a TCP converter onto a serial line)
     host: str = ""
     port: int = 502
     timeout_s: float = 2.0
     connect_timeout_s: float = 5.0
+    path: str = ""  # of a serial port
+    baud: int = 9600
+    parity: str = "N"  # "N", "E", "O"
+    data_bits: int = 8
+    stop_bits: int = 1
+    settlement: bool = False  # the line is a settlement meter's own port: a collection terminal may be master on it
+    shared_line: bool = False  # sharing the line with another master is allowed explicitly
+    listen_s: float | None = None  # before the first question; None: 16 min on a settlement line, 60 s elsewhere
+    echo: bool = False  # the adapter hears what it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +266,10 @@ class DeviceSpec:
 
     id: DeviceId
     link: LinkId
-    unit: int
+    unit: int  # Modbus; 0 where `address` says who is meant
     profile: Profile
     every_s: float | None = None  # overrides the profile's cadence
+    address: str = ""  # DL/T 645: 12 digits
 
 
 @dataclass(frozen=True, slots=True)

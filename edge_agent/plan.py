@@ -4,6 +4,11 @@ Questions fall due on a grid of UTC, so that polls meet the boundaries of demand
 true time the grid is that of the boot clock. A device that fails is left alone for longer and longer, then tried with
 one question, so that it costs the others at most one time-out per pause. What fell behind is skipped: a slot that has
 passed does not come back.
+
+Of what is due, the earliest deadline goes first. A register's is its own slot, since an interval's boundary is measured
+with it; a value that is only sampled has until half-way to its next slot, which leaves it the other half to be asked
+before that. Among equals the device goes first that was asked longest ago, so that on a line that cannot keep up all
+devices lose alike.
 """
 
 from __future__ import annotations
@@ -43,7 +48,7 @@ class _Turn:
 
     request: Request
     every_ms: Ms
-    rank: int
+    sampled: bool
     next_ms: Ms
     not_before_ms: Ms = 0
 
@@ -51,17 +56,22 @@ class _Turn:
     def due_ms(self) -> Ms:
         return max(self.next_ms, self.not_before_ms)
 
+    @property
+    def deadline_ms(self) -> Ms:
+        return self.due_ms + (self.every_ms // 2 if self.sampled else 0)
+
 
 class PollPlan:
     """The questions of one link, each with its cadence, and the devices that are being left alone."""
 
     def __init__(self, requests: Sequence[Request], now_ms: Ms) -> None:
-        # At the same instant registers go first: they are what an interval's boundary is measured with.
         self._turns = [
             _Turn(r, max(1, round(r.every_s * 1000)), not CUMULATIVE.intersection(r.quantities), now_ms)
             for r in requests
         ]
         self._pauses: dict[DeviceId, Pause] = {}
+        self._asked: dict[DeviceId, int] = {}  # in which order they were asked last
+        self._count = 0
         self._offset_ms: Ms | None = None
 
     def align(self, offset_ms: Ms | None, now_ms: Ms) -> None:
@@ -76,11 +86,13 @@ class PollPlan:
                 turn.next_ms = max(now_ms, nearest - (offset_ms or 0))
 
     def due(self, now_ms: Ms) -> Request | None:
-        """The question that has waited longest, or None. It is given out once; its next slot lies after `now_ms`."""
+        """The question with the earliest deadline, or None. It is given out once; its next slot lies after `now_ms`."""
         ready = [t for t in self._turns if t.due_ms <= now_ms and self._may_ask(t.request.device, now_ms)]
         if not ready:
             return None
-        turn = min(ready, key=lambda t: (t.due_ms, t.rank))
+        turn = min(ready, key=lambda t: (t.deadline_ms, self._asked.get(t.request.device, 0)))
+        self._count += 1
+        self._asked[turn.request.device] = self._count
         turn.next_ms = self._slot(turn, now_ms)
         pause = self._pauses.get(turn.request.device)
         if pause is not None:

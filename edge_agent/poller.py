@@ -3,13 +3,16 @@
 Every question on a link goes through this task, also those from outside the plan: a live reading for a technician, and
 the re-reads that confirm a value before a finding is opened. Nothing that a driver raises ends the task. What changes
 is logged once; what stays as it is, is not.
+
+On a line that others may be master of, the task listens before its first question. Whoever is heard asking there, then
+or later, has the line: nothing is asked on it any more until the settings allow it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import structlog
 
@@ -23,8 +26,32 @@ _LOOK_AGAIN_MS = 10_000
 """A sleep is never longer: the clock's offset may have become known meanwhile."""
 
 
+_SAY_AGAIN_MS = 60_000
+"""On a line that is another master's, every quantity is missing; so often that is said."""
+
+
+_LONG_AWAY_MS = 600_000
+
+
+class Line(Protocol):
+    """A line that others may be master of."""
+
+    @property
+    def listens_s(self) -> float:
+        """For how long to listen before the first question; 0.0: not at all."""
+
+    async def listen(self, progress: Callable[[float], None]) -> str:
+        """Why nothing may be asked on the line, or "". Raises `LinkDown`; `progress` gets the seconds that are left."""
+
+    def foreign(self) -> str:
+        """The same of what was heard since."""
+
+
 class LinkState(NamedTuple):
-    """Whether a link is up, since when, and if not: why, and when it is tried again. All boot time."""
+    """Whether a link is up, since when, and if not: why, and when it is tried again (None: not by itself).
+
+    While it is listened to before the first question it is up, and `detail` says so. All boot time.
+    """
 
     link: LinkId
     up: bool
@@ -37,7 +64,7 @@ class Poller:
     """The one who speaks on a link.
 
     `take` gets every outcome as soon as it is known; `changed` hears when the link comes up or goes down; `chance`
-    gives numbers in [0, 1) for the jitter.
+    gives numbers in [0, 1) for the jitter; `line` knows of other masters, where there can be any.
     """
 
     def __init__(
@@ -50,6 +77,7 @@ class Poller:
         take: Callable[[Sequence[Outcome]], None],
         chance: Callable[[], float],
         changed: Callable[[LinkState], None] = lambda state: None,
+        line: Line | None = None,
     ) -> None:
         self.link = link
         self.plan = PollPlan(requests, clock.now_ms())
@@ -61,6 +89,9 @@ class Poller:
         self._take = take
         self._chance = chance
         self._changed = changed
+        self._line = line
+        self._silenced = ""  # why nothing may be asked on this line
+        self._said_ms: Ms | None = None
         self._reconnect = Reconnect()
         self._state = LinkState(link, True, clock.now_ms(), "", None)
         self._readers: list[tuple[DeviceId, asyncio.Future[list[Outcome]]]] = []
@@ -75,9 +106,16 @@ class Poller:
     async def run(self) -> None:
         """Poll until cancelled; the driver is closed on the way out."""
         try:
+            await self._listen_first()
             while True:
                 self.last_pass_ms = self._clock.now_ms()
                 self.plan.align(self._clock.state().offset_ms, self.last_pass_ms)
+                if self._is_silenced():
+                    await self._keep_silent()
+                    continue
+                if self._was_long_away():
+                    await self._listen_first()
+                    continue
                 await self._serve_readers()
                 await self._serve_confirmations()
                 now_ms = self._clock.now_ms()
@@ -105,6 +143,76 @@ class Poller:
         self._to_confirm |= {d: None for d in devices if d in known}
         self._wake.set()
 
+    async def _listen_first(self) -> None:
+        """Listen until it is known whether the line is ours; a link that is down is tried again as ever."""
+        while self._line is not None and (self._line.listens_s > 0 or not self._state.up):
+            log.info("listening before the first question", link=self.link, for_s=self._line.listens_s)
+            try:
+                objection = await self._line.listen(self._listening)
+            except DriverError as error:
+                now_ms = self._clock.now_ms()
+                self._down(str(error))
+                self._take(self._all_missing(now_ms, str(error)))
+                while self._clock.now_ms() < self._reconnect.next_ms:
+                    self.last_pass_ms = self._clock.now_ms()
+                    self._turn_away(str(error))
+                    await self._rest()
+                continue
+            self._up()
+            self._state = self._state._replace(detail="")
+            if objection:
+                self._give_way(objection)
+            return
+
+    def _listening(self, left_s: float) -> None:
+        self.last_pass_ms = self._clock.now_ms()
+        self._up()
+        detail = f"listening before the first question, {left_s:.0f} s left"
+        self._state = self._state._replace(detail=detail)
+        self._turn_away(detail)
+
+    def _is_silenced(self) -> bool:
+        """Whether the line is another master's, as was heard before or has just been."""
+        if not self._silenced and self._line is not None and (objection := self._line.foreign()):
+            self._give_way(objection)
+        return bool(self._silenced)
+
+    def _was_long_away(self) -> bool:
+        """Whether the link has been down for so long that somebody else may be on it, or it on another line."""
+        if self._line is None or self._state.up or self._clock.now_ms() < self._reconnect.next_ms:
+            return False
+        return self._clock.now_ms() - self._state.since_ms >= _LONG_AWAY_MS
+
+    def _give_way(self, objection: str) -> None:
+        """The line is another's: nothing is asked on it by this process any more."""
+        self._silenced = objection
+        log.warning("another master has the line", link=self.link, detail=objection)
+        self._state = LinkState(self.link, False, self._clock.now_ms(), objection, None)
+        self._changed(self._state)
+
+    async def _keep_silent(self) -> None:
+        now_ms = self._clock.now_ms()
+        self._turn_away(self._silenced)
+        self._to_confirm.clear()
+        if self._said_ms is None or now_ms - self._said_ms >= _SAY_AGAIN_MS:
+            if self._said_ms is None:
+                await self._close_quietly()
+            self._said_ms = now_ms
+            self._take(self._all_missing(now_ms, self._silenced))
+        await self._rest(idle=True)
+
+    def _turn_away(self, why: str) -> None:
+        """Whoever waits for a live reading hears why there is none."""
+        now_ms = self._clock.now_ms()
+        readers, self._readers = self._readers, []
+        for device, reader in readers:
+            if not reader.done():
+                gaps = self._all_missing(now_ms, why)
+                reader.set_result([g for g in gaps if g.device == device])
+
+    def _all_missing(self, now_ms: Ms, why: str) -> list[Outcome]:
+        return [Gap(r.device, q, GapCause.LINK_DOWN, now_ms, why) for r in self._requests for q in r.quantities]
+
     async def _serve_readers(self) -> None:
         while self._readers:
             device, reader = self._readers.pop(0)
@@ -131,6 +239,9 @@ class Poller:
         return [r for r in self._requests if r.device == device]
 
     async def _ask(self, request: Request) -> list[Outcome]:
+        if self._is_silenced():
+            return [Gap(request.device, q, GapCause.LINK_DOWN, self._clock.now_ms(), self._silenced)
+                    for q in request.quantities]  # fmt: skip
         try:
             found = list(await self._driver.read(request))
         except DriverError as error:
@@ -154,7 +265,7 @@ class Poller:
         now_ms = self._clock.now_ms()
         found: list[Outcome] = [Gap(request.device, q, cause, now_ms, detail) for q in request.quantities]
         if cause is GapCause.LINK_DOWN:
-            self._down(request, detail)
+            self._down(detail)
             # Nobody on this link can be heard: each of its quantities is missing, not only those of this question.
             others = [r for r in self._requests if r is not request]
             self._take(found + [Gap(r.device, q, cause, now_ms, detail) for r in others for q in r.quantities])
@@ -199,7 +310,7 @@ class Poller:
             self._state = LinkState(self.link, True, now_ms, "", None)
             self._changed(self._state)
 
-    def _down(self, request: Request, detail: str) -> None:
+    def _down(self, detail: str) -> None:
         now_ms = self._clock.now_ms()
         was = self._state
         next_ms = self._reconnect.failed(now_ms, self._chance())
@@ -215,10 +326,10 @@ class Poller:
         except Exception:
             log.exception("driver bug", link=self.link, while_="closing")
 
-    async def _rest(self) -> None:
-        """Until something is due, or someone asks."""
+    async def _rest(self, *, idle: bool = False) -> None:
+        """Until something is due (`idle`: nothing ever is), or someone asks."""
         now_ms = self._clock.now_ms()
-        due_ms = self.plan.next_ms()
+        due_ms = None if idle else self.plan.next_ms()
         until_ms = now_ms + _LOOK_AGAIN_MS
         if due_ms is not None:
             until_ms = min(until_ms, max(due_ms, self._reconnect.next_ms))

@@ -29,6 +29,9 @@ def main() -> None:
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Seconds of the scenario in one second.")
 @click.option("--anchor-bt-ms", type=int, help="Boot time, ms, at which the scenario starts; default: now.")
 @click.option("--profiles", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Look here first.")
+@click.option(
+    "--ports", type=click.Path(file_okay=False, path_type=Path), help="Folder for a symlink to each line's serial port."
+)
 def serve(
     scenario: str,
     port: int | None,
@@ -36,8 +39,9 @@ def serve(
     rate: float | None,
     anchor_bt_ms: int | None,
     profiles: Path | None,
+    ports: Path | None,
 ) -> None:
-    """Play the meters of SCENARIO (a file, or the name of one that ships) over Modbus TCP until stopped."""
+    """Play the meters of SCENARIO (a file, or the name of one that ships) over TCP and serial lines until stopped."""
     path = Path(scenario)
     if not path.suffix and not path.exists():
         path = scenarios_dir() / f"{scenario}.toml"
@@ -46,12 +50,12 @@ def serve(
     except ScenarioMistake as mistake:
         raise click.ClickException(str(mistake)) from mistake
     plan = replace(plan, host=host or plan.host, rate=rate or plan.rate, anchor_bt_ms=anchor_bt_ms or boot_ms())
-    if port is not None:
+    if port is not None and plan.meters:
         low = min(meter.port for meter in plan.meters)
         moved = (replace(m, port=m.port - low + port if port else m.port) for m in plan.meters)
         plan = replace(plan, meters=tuple(moved))
     try:
-        asyncio.run(_serve(plan, ephemeral=port == 0))
+        asyncio.run(_serve(plan, ephemeral=port == 0, ports=ports))
     except OSError as error:
         raise click.ClickException(f"cannot listen: {error}") from error
 
@@ -114,7 +118,9 @@ def demo(seconds: float, output: Path) -> None:
     sys.exit(Demo(day_s=seconds, output=output).play())
 
 
-async def _serve(plan: Scenario, *, ephemeral: bool) -> None:
+async def _serve(plan: Scenario, *, ephemeral: bool, ports: Path | None) -> None:
+    from simulator.line.pty import PtyLine
+
     clock = plan.clock()
     fleet = Fleet(plan, clock, ephemeral=ephemeral)
     await fleet.start()
@@ -126,12 +132,28 @@ async def _serve(plan: Scenario, *, ephemeral: bool) -> None:
         if len(units) > 1:
             names += f" to {units[-1].id} (unit {units[-1].unit_id})"
         click.echo(f"{names} at {plan.host}:{port.port}")
-    click.echo(_clock_table(clock))
+    served: list[PtyLine] = []
     try:
+        for line in plan.lines:
+            served.append(PtyLine(line, clock, symlink=None if ports is None else ports / line.id))
+            served[-1].start()
+            names = ", ".join(f"{station.id} ({station.place})" for station in line.stations)
+            click.echo(f"{line.id} at {served[-1].symlink or served[-1].path}, {line.form}: {names}")
+        click.echo(_clock_table(clock))
         await stopped.wait()
     finally:
+        lines = [pty.played for pty in served if pty.path]
+        for pty in served:
+            pty.stop()
         await fleet.stop()
-        click.echo(f"{fleet.requests} requests, {fleet.writes_seen} attempts to write")
+        requests = fleet.requests + sum(line.requests for line in lines)
+        writes = fleet.writes_seen + sum(line.writes_seen for line in lines)
+        click.echo(f"{requests} requests, {writes} attempts to write")
+        for master in (master for line in lines for master in line.masters.values()):
+            counts = master.counts
+            click.echo(
+                f"{master.name}: {counts.asked} asked, {counts.lost} lost, {counts.lost_to_strangers} of them to others"
+            )
 
 
 def _clock_table(clock: ScaledClock) -> str:

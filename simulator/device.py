@@ -111,7 +111,8 @@ class SimMeter:
         self._curve = curve
         self._eras = self._lay_out(_energies(registers or {}), sorted(events, key=lambda e: e.at_ms))
         self._starts = [era.from_ms for era in self._eras]
-        self._demand = (start_ms, 0.0)  # closed blocks up to here, and the highest mean among them
+        # Closed blocks up to here, the highest mean among them, and when its block ended.
+        self._demand: tuple[Ms, float, Ms | None] = (start_ms, 0.0, None)
 
     def step(self, dt_s: float) -> None:
         self.advance(self.now_ms + round(dt_s * 1000))
@@ -222,17 +223,24 @@ class SimMeter:
         a, b, c = (self._current_a(power, share) for share in self.nameplate.shares)
         return math.sqrt(max(a * a + b * b + c * c - a * b - b * c - c * a, 0.0))
 
+    def maximum_demand_ms(self, at_ms: Ms) -> Ms | None:
+        """When the block of the maximum demand ended; None while no block with a load has closed."""
+        self._maximum_demand_w(at_ms)
+        return self._demand[2]
+
     def _maximum_demand_w(self, at_ms: Ms) -> float:
         """Highest mean of a closed quarter-hour block since the start, primary. Walks each block once."""
-        closed_ms, highest_w = self._demand
+        closed_ms, highest_w, highest_ms = self._demand
         if at_ms < closed_ms:
-            closed_ms, highest_w = self.start_ms, 0.0
+            closed_ms, highest_w, highest_ms = self.start_ms, 0.0, None
         block_ms = -(-closed_ms // DEMAND_PERIOD_MS) * DEMAND_PERIOD_MS
         while block_ms + DEMAND_PERIOD_MS <= at_ms:
             flowed = self._curve.energies(block_ms + DEMAND_PERIOD_MS).minus(self._curve.energies(block_ms))
-            highest_w = max(highest_w, flowed.active_import_wh * 3_600_000 / DEMAND_PERIOD_MS)
+            mean_w = flowed.active_import_wh * 3_600_000 / DEMAND_PERIOD_MS
             block_ms += DEMAND_PERIOD_MS
-        self._demand = (block_ms, highest_w)
+            if mean_w > highest_w:
+                highest_w, highest_ms = mean_w, block_ms
+        self._demand = (block_ms, highest_w, highest_ms)
         return highest_w
 
 

@@ -24,13 +24,27 @@ class FaultKind(StrEnum):
     HALF_FRAME = "half_frame"  # the first half of the reply, then the connection is reset
     RESET = "reset"
     SPLIT = "split"  # the right reply, byte by byte
+    BUSY = "busy"  # Modbus exception 6; DL/T 645 error word 01
+    WRONG_CHECK = "wrong_check"  # serial lines: CRC or checksum off by one bit
+    CUT_FRAME = "cut_frame"  # serial lines: the first half of the reply, then silence
+    NOISE = "noise"  # serial lines: stray bytes before and behind the reply
+    WRONG_PARITY = "wrong_parity"  # serial lines: the device is set to another parity than the line
+    HOLE = "hole"  # Modbus: `count` registers from `address` that the device refuses (exception 2)
+    SWAPPED = "swapped"  # Modbus: a register's words in reverse
     NAN = "nan"
     NOT_AVAILABLE = "not_available"  # the device's own mark for "no value"
     STUCK = "stuck"  # a register stands still
     HELD = "held"  # a register shows `value` (quantity's unit), whatever is true
 
 
-ON_DISPLAY = frozenset({FaultKind.NAN, FaultKind.NOT_AVAILABLE, FaultKind.STUCK, FaultKind.HELD})
+ON_DISPLAY = frozenset({FaultKind.NAN, FaultKind.NOT_AVAILABLE, FaultKind.STUCK, FaultKind.HELD, FaultKind.SWAPPED})
+ON_LINE = frozenset({FaultKind.WRONG_CHECK, FaultKind.CUT_FRAME, FaultKind.NOISE, FaultKind.WRONG_PARITY})
+"""What only a serial line can do."""
+
+ON_TCP = frozenset({FaultKind.STALE_TRANSACTION, FaultKind.HALF_FRAME, FaultKind.RESET})
+"""What only a connection can do."""
+
+_NOT_IN_A_REPLY = ON_DISPLAY | {FaultKind.HOLE, FaultKind.WRONG_PARITY}
 
 TRUTH: dict[FaultKind, str] = {
     FaultKind.SILENCE: "gap: no_reply",
@@ -43,6 +57,13 @@ TRUTH: dict[FaultKind, str] = {
     FaultKind.HALF_FRAME: "gap: link_down",
     FaultKind.RESET: "gap: link_down",
     FaultKind.SPLIT: "reading, as if nothing were wrong",
+    FaultKind.BUSY: "gap: busy, and asked again at the next turn",
+    FaultKind.WRONG_CHECK: "gap: bad_reply",
+    FaultKind.CUT_FRAME: "gap: bad_reply or no_reply",
+    FaultKind.NOISE: "reading or gap: bad_reply, never another value",
+    FaultKind.WRONG_PARITY: "gap: no_reply or bad_reply",
+    FaultKind.HOLE: "readings, after the request has been cut at the hole",
+    FaultKind.SWAPPED: "reading of a value that was never true, unless its size gives it away",
     FaultKind.NAN: "gap: not_available",
     FaultKind.NOT_AVAILABLE: "gap: not_available",
     FaultKind.STUCK: "reading of a value that is no longer true",
@@ -65,12 +86,19 @@ class Fault:
     delay_ms: int = 0
     one_in: int = 1
     value: float = 0.0
+    address: str = ""  # of a hole: "input:0x0040"
+    count: int = 1
     truth: str = ""
     met: int = field(default=0, init=False)  # requests that came while it was in force
     struck: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.truth = self.truth or TRUTH[self.kind]
+        if self.kind is FaultKind.HOLE:
+            table, _, number = self.address.partition(":")
+            if table not in {"holding", "input"} or not number:
+                raise ValueError(f"a hole is at input:0x... or holding:0x..., not {self.address!r}")
+            int(number, 0)
 
     def in_force(self, at_ms: Ms) -> bool:
         return self.from_ms <= at_ms < self.to_ms
@@ -81,7 +109,8 @@ class Faults:
 
     def __init__(self, faults: Sequence[Fault] = ()) -> None:
         self.all = tuple(faults)
-        self._wire = tuple(f for f in faults if f.kind not in ON_DISPLAY)
+        self._wire = tuple(f for f in faults if f.kind not in _NOT_IN_A_REPLY)
+        self._holes = tuple((*_place(f), f) for f in faults if f.kind is FaultKind.HOLE)
         self._display = tuple(f for f in faults if f.kind in ON_DISPLAY)
 
     def on_wire(self, quantities: Sequence[str], at_ms: Ms) -> Fault | None:
@@ -100,6 +129,20 @@ class Faults:
                 return fault
         return None
 
+    def hole(self, table: str, address: int, count: int, at_ms: Ms) -> Fault | None:
+        """The hole that a block of registers falls into, and count it."""
+        for where, first, fault in self._holes:
+            if where == table and first < address + count and address < first + fault.count and fault.in_force(at_ms):
+                fault.met += 1
+                fault.struck += 1
+                return fault
+        return None
+
     def truth(self, at_ms: Ms) -> tuple[Fault, ...]:
         """Every fault in force at an instant: the ground truth for a judge."""
         return tuple(f for f in self.all if f.in_force(at_ms))
+
+
+def _place(fault: Fault) -> tuple[str, int]:
+    table, _, number = fault.address.partition(":")
+    return table, int(number, 0)

@@ -13,8 +13,8 @@ GRACE_S = 0.5
 class LoopThread:
     """An event loop in a thread: `with LoopThread() as loop: loop.run(fleet.start())`."""
 
-    def __init__(self, name: str) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
 
     def run(self, work: Coroutine[Any, Any, Any], timeout_s: float = 15.0) -> Any:

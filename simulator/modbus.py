@@ -23,7 +23,7 @@ from simulator.profile import SimRegister
 
 READ = {3: "holding", 4: "input"}
 WRITES = frozenset({5, 6, 15, 16, 21, 22, 23})
-ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, BUSY = 1, 2, 3, 6
 _MAX_COUNT = 125
 
 
@@ -87,9 +87,13 @@ class SimUnit:
             counts.refused += 1
             too_many = not 1 <= count <= min(self.meter.profile.max_registers, _MAX_COUNT)
             return Answer(bytes((function | 0x80, ILLEGAL_VALUE if too_many else ILLEGAL_ADDRESS)))
+        if self.faults.all and self.faults.hole(READ[function], address, count, at_ms) is not None:
+            counts.refused += 1
+            return Answer(bytes((function | 0x80, ILLEGAL_ADDRESS)))
         fault = self.faults.on_wire(self._quantities[key], at_ms) if self.faults.all else None
-        if fault is not None and fault.kind is FaultKind.EXCEPTION:
-            return Answer(bytes((function | 0x80, fault.code)), fault)
+        if fault is not None and fault.kind in {FaultKind.EXCEPTION, FaultKind.BUSY}:
+            code = BUSY if fault.kind is FaultKind.BUSY else fault.code
+            return Answer(bytes((function | 0x80, code)), fault)
         block = self._block(key, plan, at_ms)
         if fault is None:
             return Answer(bytes((function, 2 * count)) + block)
@@ -124,6 +128,9 @@ class SimUnit:
                 return self.meter.raw(register, max(fault.from_ms, self.meter.start_ms))
             case FaultKind.HELD:
                 return register.encode(fault.value)
+            case FaultKind.SWAPPED:
+                right = self.meter.raw(register, at_ms)
+                return b"".join(right[i : i + 2] for i in range(len(right) - 2, -1, -2))
         return register.encode_nothing()
 
     def _plan(self, table: str, address: int, count: int) -> tuple[tuple[int, SimRegister], ...] | None:

@@ -11,114 +11,31 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
 
 from simulator import shape
 from simulator.clock import Ms, ScaledClock, boot_ms, to_ms
 from simulator.device import ENERGIES, Event, Exchanged, Fell, Nameplate, RatioChanged, SimMeter
-from simulator.faults import NEVER_MS, Fault, FaultKind, Faults
+from simulator.faults import NEVER_MS, ON_LINE, ON_TCP, Fault, FaultKind, Faults
+from simulator.line.dlt645_tables import PROFILE as DLT645
+from simulator.line.dlt645_tables import quantities_known
+from simulator.line.plan import LinePlan, StationPlan, plan_line, plan_station
 from simulator.modbus import SimUnit
 from simulator.profile import ProfileMistake, SimProfile, load_profile, profiles_dir
 from simulator.shape import Curve
-
-Instant = datetime | float
-UnitId = Annotated[int, Meta(ge=1, le=247)]
-PowerFactor = Annotated[float, Meta(ge=-1, le=1)]
+from simulator.tables import EventTable, FaultTable, Instant, LoadTable, MeterTable, ScenarioTable
 
 
 class ScenarioMistake(ValueError):
     """A scenario that cannot be played; the text names the file and the place."""
 
 
-class _Table(Struct, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class ClockTable(_Table):
-    start: datetime
-    rate: Annotated[float, Meta(gt=0)] = 1.0
-    anchor_bt_ms: int | None = None  # absent: the moment at which the simulator starts
-
-
-class ListenTable(_Table):
-    host: str = "127.0.0.1"
-    port: int = 1502
-
-
-class LevelTable(_Table):
-    at: Instant
-    p_kw: float
-    pf: PowerFactor | None = None
-
-
-class LoadTable(_Table):
-    kind: Literal["constant", "factory-day", "steps", "csv"]
-    p_kw: float = 0.0
-    peak_kw: float = 220.0
-    mean_kw: float = 160.0
-    pf: PowerFactor = 0.85
-    levels: list[LevelTable] = []
-    file: str = ""
-    hold: bool = False  # csv: each row holds until the next
-    scale: float = 1.0  # csv
-
-
-class FaultTable(_Table, rename={"from_": "from"}):
-    kind: FaultKind
-    from_: Instant | None = None
-    to: Instant | None = None
-    quantity: str | None = None
-    code: Annotated[int, Meta(ge=1, le=255)] = 4
-    delay_ms: Annotated[int, Meta(ge=0)] = 0
-    one_in: Annotated[int, Meta(ge=1)] = 1
-    value: float = 0.0
-    truth: str = ""
-
-
-class EventTable(_Table):
-    kind: Literal["fell", "exchanged", "ratio"]
-    at: Instant
-    quantity: str = "active_energy_import"
-    by: float = 0.0
-    serial: str = ""
-    registers: dict[str, float] = {}
-    ct: str = ""
-
-
-class MeterTable(_Table):
-    id: str
-    profile: str
-    load: LoadTable
-    unit: UnitId = 1
-    port: int | None = None
-    count: Annotated[int, Meta(ge=1)] = 1
-    spread: Literal["unit", "port"] = "unit"  # what grows by one from meter to meter where count > 1
-    ct: str = "1/1"
-    vt: str = "1/1"
-    u_n_v: float = 400.0
-    shares: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
-    frequency_hz: float = 50.0
-    serial: str = "0000000001"
-    registers: dict[str, float] = {}
-    gaps: Literal["zero", "refuse"] = "zero"
-    refresh_ms: Annotated[int, Meta(ge=0)] = 0
-    fault: list[FaultTable] = []
-    event: list[EventTable] = []
-
-
-class ScenarioTable(_Table):
-    clock: ClockTable
-    meter: list[MeterTable]
-    listen: ListenTable = msgspec.field(default_factory=ListenTable)
-
-
 @dataclass(frozen=True, slots=True)
 class MeterPlan:
-    """One meter of the scenario and where it hangs; `hang` makes it anew, its faults not yet met."""
+    """One meter of the scenario behind a TCP port; `hang` makes it anew, its faults not yet met."""
 
     id: str
     port: int
@@ -133,6 +50,7 @@ class Scenario:
     anchor_bt_ms: Ms | None
     host: str
     meters: tuple[MeterPlan, ...]
+    lines: tuple[LinePlan, ...] = ()
 
     def clock(self) -> ScaledClock:
         """The scenario's own line of time; starts now unless the file names its anchor."""
@@ -156,17 +74,30 @@ def scenarios_dir() -> Path:
 def _scenario(table: ScenarioTable, folder: Path, profiles: Path | None) -> Scenario:
     start_ms = to_ms(table.clock.start)
     plans: list[MeterPlan] = []
+    stations: dict[str, list[StationPlan]] = {line.id: [] for line in table.line}
+    if len(stations) != len(table.line):
+        raise ValueError("two lines have one name")
+    taken: set[tuple[str, str]] = set()
     for meter in table.meter:
-        profile = _find_profile(meter.profile, folder, profiles)
-        curve = _curve(meter.load, folder, table.clock.start)
+        made = _Made(meter, folder, profiles, table.clock.start)
+        if meter.line and meter.line not in stations:
+            raise ValueError(f"meter {meter.id}: no line {meter.line!r}")
         port = meter.port if meter.port is not None else table.listen.port
         for i in range(meter.count):
+            name = meter.id if meter.count == 1 else f"{meter.id}{i + 1}"
+            if meter.line:
+                station = plan_station(meter, i, name, partial(made.meter, i), made.faults, table.clock.start)
+                if (meter.line, station.place) in taken and not meter.twin:
+                    raise ValueError(f"meter {name}: two devices at {station.place} of a line; meant: twin = true")
+                taken.add((meter.line, station.place))
+                stations[meter.line].append(station)
+                continue
             plans.append(
                 MeterPlan(
-                    id=meter.id if meter.count == 1 else f"{meter.id}{i + 1}",
+                    id=name,
                     port=port + i if meter.spread == "port" else port,
                     unit_id=meter.unit + i if meter.spread == "unit" else meter.unit,
-                    hang=_maker(meter, i, profile, curve, start_ms),
+                    hang=partial(made.unit, i),
                 )
             )
     places = [(plan.port, plan.unit_id) for plan in plans]
@@ -174,31 +105,55 @@ def _scenario(table: ScenarioTable, folder: Path, profiles: Path | None) -> Scen
         raise ValueError("two meters share a port and a unit")
     if any(unit_id > 247 for _, unit_id in places):
         raise ValueError('more than 247 units on a port: spread = "port"')
-    return Scenario(start_ms, table.clock.rate, table.clock.anchor_bt_ms, table.listen.host, tuple(plans))
+    instant = partial(_instant, start_ms=start_ms)
+    lines = tuple(plan_line(line, stations[line.id], instant) for line in table.line)
+    return Scenario(start_ms, table.clock.rate, table.clock.anchor_bt_ms, table.listen.host, tuple(plans), lines)
 
 
-def _maker(meter: MeterTable, i: int, profile: SimProfile, curve: Curve, start_ms: Ms) -> Callable[[], SimUnit]:
-    known = {register.quantity for register in profile.registers}
-    for fault in meter.fault:
-        if fault.quantity is not None and fault.quantity not in known:
-            raise ValueError(f"meter {meter.id}: {profile.name} has no {fault.quantity} to be {fault.kind}")
-    events = [_event(event, start_ms) for event in meter.event]
-    serial = str(int(meter.serial) + i).zfill(len(meter.serial)) if i else meter.serial
-    nameplate = Nameplate(serial, meter.u_n_v, _ratio(meter.ct), _ratio(meter.vt), meter.shares, meter.frequency_hz)
+class _Made:
+    """What a [[meter]] says, checked; it makes the meter as often as it is played."""
 
-    def hang() -> SimUnit:
-        sim_meter = SimMeter(
-            profile, curve, nameplate, start_ms=start_ms, registers=_thousand(meter.registers), events=events
+    def __init__(self, table: MeterTable, folder: Path, profiles: Path | None, start: datetime) -> None:
+        self._table = table
+        self._start_ms = to_ms(start)
+        if table.protocol == "dlt645":
+            if not table.line:
+                raise ValueError(f"meter {table.id}: a DL/T 645 meter hangs on a line")
+            self._profile, known = DLT645, set(quantities_known())
+        else:
+            self._profile = _find_profile(table.profile, folder, profiles)
+            known = {register.quantity for register in self._profile.registers}
+        self._curve = _curve(table.load, folder, start)
+        self._events = [_event(event, self._start_ms) for event in table.event]
+        foreign = (ON_TCP if table.line else ON_LINE) | (
+            {FaultKind.HOLE, FaultKind.SWAPPED} if table.protocol == "dlt645" else frozenset()
         )
-        faults = Faults([_fault(fault, start_ms) for fault in meter.fault])
-        return SimUnit(sim_meter, faults, gaps=meter.gaps, refresh_ms=meter.refresh_ms)
+        for fault in self.faults().all:
+            if fault.kind in foreign:
+                raise ValueError(f"meter {table.id}: {fault.kind} cannot happen there")
+            if fault.quantity is not None and fault.quantity not in known:
+                raise ValueError(f"meter {table.id}: {self._profile.name} has no {fault.quantity} to be {fault.kind}")
+            if fault.kind in {FaultKind.NAN, FaultKind.NOT_AVAILABLE}:
+                # A mark that the register cannot show: said now rather than in the first reply.
+                for register in self._profile.registers:
+                    if fault.quantity in {None, register.quantity}:
+                        register.encode_nothing()
+        self.meter(0)
 
-    for fault in meter.fault:  # a mark that the register cannot show: said now rather than in the first reply
-        if fault.kind in {FaultKind.NAN, FaultKind.NOT_AVAILABLE}:
-            for register in profile.registers:
-                if fault.quantity in {None, register.quantity}:
-                    register.encode_nothing()
-    return hang
+    def faults(self) -> Faults:
+        return Faults([_fault(fault, self._start_ms) for fault in self._table.fault])
+
+    def meter(self, i: int) -> SimMeter:
+        table = self._table
+        serial = str(int(table.serial) + i).zfill(len(table.serial)) if i else table.serial
+        plate = Nameplate(serial, table.u_n_v, _ratio(table.ct), _ratio(table.vt), table.shares, table.frequency_hz)
+        registers = _thousand(table.registers)
+        return SimMeter(
+            self._profile, self._curve, plate, start_ms=self._start_ms, registers=registers, events=self._events
+        )
+
+    def unit(self, i: int) -> SimUnit:
+        return SimUnit(self.meter(i), self.faults(), gaps=self._table.gaps, refresh_ms=self._table.refresh_ms)
 
 
 def _fault(table: FaultTable, start_ms: Ms) -> Fault:
@@ -211,6 +166,8 @@ def _fault(table: FaultTable, start_ms: Ms) -> Fault:
         delay_ms=table.delay_ms,
         one_in=table.one_in,
         value=table.value,
+        address=table.address,
+        count=table.count,
         truth=table.truth,
     )
 

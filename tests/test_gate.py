@@ -12,7 +12,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from drivers.gate import GATES, GateRefused, modbus_tcp
+from drivers.gate import GATES, GateRefused, modbus_rtu, modbus_tcp
 from drivers.link import MemoryLink, TcpLink
 from drivers.modbus import ModbusDriver, requests
 from edge_agent.model import UNIT, Quantity, Register
@@ -119,7 +119,7 @@ def test_any_bytes_pass_only_when_they_are_on_the_list(data):
 REGISTERS = st.lists(
     st.builds(
         Register,
-        st.sampled_from([q for q in Quantity if q is not Quantity.METER_SERIAL]),
+        st.sampled_from([q for q in Quantity if UNIT[q]]),
         st.builds("{}:{:#06x}".format, st.sampled_from(["input", "holding"]), st.integers(0, 0xFFF0)),
         st.sampled_from(["u16", "i32", "f32", "u64"]),
         st.just("1"),
@@ -144,7 +144,7 @@ def test_no_setting_and_no_answer_brings_a_byte_outside_the_list(registers, unit
         return chosen
 
     async def poll() -> list[bytes]:
-        link = MemoryLink(answer, gate=modbus_tcp)
+        link = MemoryLink(answer)
         driver = ModbusDriver(link, 0.0)
         for request in requests(device):
             try:
@@ -162,14 +162,15 @@ def test_no_setting_and_no_answer_brings_a_byte_outside_the_list(registers, unit
 def test_a_link_lets_no_byte_past_its_gate():
     async def attempt() -> list[Asked]:
         async with FakeMeter() as far_end:
-            link = TcpLink("127.0.0.1", far_end.port, gate=modbus_tcp, now_ms=lambda: 0)
-            await link.open()
+            link = TcpLink("127.0.0.1", far_end.port, now_ms=lambda: 0)
+            voice = link.gate("modbus-tcp")
+            await voice.open()
             for pdu in WRITES.values():
                 with pytest.raises(GateRefused):
-                    link.write(mbap(1, 1, bytes.fromhex(pdu)))
-            link.write(mbap(2, 1, bytes.fromhex("03 0000 0001")))
+                    voice.write(mbap(1, 1, bytes.fromhex(pdu)))
+            voice.write(mbap(2, 1, bytes.fromhex("03 0000 0001")))
             await asyncio.sleep(0.05)
-            await link.close()
+            await voice.close()
             return far_end.asked
 
     arrived = asyncio.run(attempt())
@@ -177,20 +178,29 @@ def test_a_link_lets_no_byte_past_its_gate():
 
 
 def test_no_driver_has_another_way_to_write():
-    """Everything in `drivers` that could put bytes on a wire is one call, and the gate stands right above it."""
-    writing = {"write", "writelines", "send", "sendall", "sendto", "sendmsg", "sendfile", "sock_sendall", "sock_sendto"}
+    """What puts bytes on a wire is one call in each kind of link, and one way leads there: past the gate."""
+    writing = {
+        "write", "writelines", "send", "sendall", "sendto", "sendmsg", "sendfile", "sock_sendall", "sock_sendto",
+        "_send", "_say", "_reply",
+    }  # fmt: skip
     calls: Counter[tuple[str, str]] = Counter()
     for path in DRIVERS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in writing:
                 calls[path.name, ast.unparse(node.func)] += 1
-    assert calls == {("link.py", "transport.write"): 1, ("link.py", "link.write"): 1}
-
-    link = ast.parse((DRIVERS / "link.py").read_text("utf-8"))
-    for owner in ("TcpLink", "MemoryLink"):
-        body = next(n for n in link.body if isinstance(n, ast.ClassDef) and n.name == owner).body
-        write = next(n for n in body if isinstance(n, ast.FunctionDef) and n.name == "write")
-        assert ast.unparse(write.body[0]) == "self._gate(data)"
+    assert calls == {
+        ("tcp.py", "transport.write"): 1,
+        ("serial.py", "os.write"): 1,
+        ("carrier.py", "self._carrier.write"): 1,
+        ("memory.py", "self._reply"): 1,
+        ("base.py", "self._send"): 1,
+        ("base.py", "self.link._say"): 1,
+        ("base.py", "voice.write"): 1,
+    }
+    base = ast.parse((DRIVERS / "link/base.py").read_text("utf-8"))
+    voice = next(n for n in base.body if isinstance(n, ast.ClassDef) and n.name == "Voice")
+    write = next(n for n in voice.body if isinstance(n, ast.FunctionDef) and n.name == "write")
+    assert [ast.unparse(line) for line in write.body[1:]] == ["self._gate(data)", "self.link._say(data)"]
 
 
 def test_the_gate_shares_nothing_with_the_encoders():
@@ -203,5 +213,8 @@ def test_the_gate_shares_nothing_with_the_encoders():
     assert imported == {"__future__", "collections.abc"}
 
 
-def test_every_kind_of_link_has_a_gate():
-    assert dict(GATES) == {"modbus-tcp": modbus_tcp}
+def test_every_protocol_has_its_own_gate_and_a_driver_that_names_none_says_nothing():
+    assert {"modbus-tcp": modbus_tcp, "modbus-rtu": modbus_rtu}.items() <= GATES.items()
+    assert len(set(GATES.values())) == len(GATES)
+    with pytest.raises(KeyError):
+        MemoryLink(lambda raw: None).gate("anything")

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from drivers.gate import modbus_tcp
 from drivers.link import MemoryLink
 from drivers.modbus import ModbusDriver, requests
 from drivers.modbus.exchange import DeviceBusy, NoSuchRegister, Session, TcpExchange
@@ -36,9 +35,7 @@ def read(request: Request, data: bytes) -> list[Outcome]:
     """One poll of a device that answers `data`."""
 
     async def poll() -> list[Outcome]:
-        link = MemoryLink(
-            lambda raw: mbap(raw[0] << 8 | raw[1], raw[6], raw[7:8] + bytes((len(data),)) + data), gate=modbus_tcp
-        )
+        link = MemoryLink(lambda raw: mbap(raw[0] << 8 | raw[1], raw[6], raw[7:8] + bytes((len(data),)) + data))
         return await ModbusDriver(link, 1.0).read(request)
 
     return asyncio.run(poll())
@@ -373,7 +370,7 @@ def test_a_hole_that_cannot_be_read_un_merges_the_question_for_good():
     (request,) = requests(meter(*FOUR))
 
     async def poll() -> list[list[Outcome]]:
-        driver = ModbusDriver(MemoryLink(device, gate=modbus_tcp), 1.0)
+        driver = ModbusDriver(MemoryLink(device), 1.0)
         return [await driver.read(request) for _ in range(2)]
 
     first, second = asyncio.run(poll())
@@ -393,7 +390,7 @@ def test_a_register_that_the_device_has_not_is_refused_alone_and_left_alone_for_
     now = [0]
 
     async def poll() -> list[list[Outcome]]:
-        driver = ModbusDriver(MemoryLink(device, gate=modbus_tcp, now_ms=lambda: now[0]), 1.0)
+        driver = ModbusDriver(MemoryLink(device, now_ms=lambda: now[0]), 1.0)
         found = [await driver.read(request), await driver.read(request)]
         now[0] = 3_600_000
         device.words[1] = 11
@@ -412,7 +409,7 @@ def test_a_busy_device_makes_gaps_and_no_error():
     (request,) = requests(meter(*THREE))
 
     async def poll() -> list[Outcome]:
-        answer = MemoryLink(lambda raw: Asked(raw, {}, None).exception(6), gate=modbus_tcp)  # type: ignore[arg-type]
+        answer = MemoryLink(lambda raw: Asked(raw, {}, None).exception(6))  # type: ignore[arg-type]
         return await ModbusDriver(answer, 1.0).read(request)
 
     assert [(type(o), o[1], o[2]) for o in asyncio.run(poll())] == [(Gap, r.quantity, "busy") for r in THREE]
@@ -423,7 +420,7 @@ def test_a_device_that_falls_silent_halfway_keeps_what_it_said():
     device = Device({0: 10, 1: 11, 6: 16, 7: 17})
 
     async def poll() -> list[Outcome]:
-        link = MemoryLink(lambda raw: device(raw) if raw[9] != 6 else None, gate=modbus_tcp)
+        link = MemoryLink(lambda raw: device(raw) if raw[9] != 6 else None)
         return await ModbusDriver(link, 0.01).read(request)
 
     outcomes = asyncio.run(poll())
@@ -445,7 +442,7 @@ def test_the_link_remembers_the_last_round_trips_good_and_bad():
         return raw[:2] + reply[2:] if reply is WHOLE else reply
 
     async def poll() -> MemoryLink:
-        link = MemoryLink(answer, gate=modbus_tcp, now_ms=lambda: 5)
+        link = MemoryLink(answer, now_ms=lambda: 5)
         driver = ModbusDriver(link, 0.0)
         for error in (BadReply, NoReply):
             with pytest.raises(error) as raised:

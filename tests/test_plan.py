@@ -203,3 +203,38 @@ def test_a_link_is_tried_again_anywhere_within_a_back_off_that_doubles_up_to_a_m
     assert reconnect.failed(0, 0.0) == 100
     reconnect.up()
     assert reconnect.failed(0, 0.5) == 500
+
+
+def test_the_earliest_deadline_goes_first_and_a_registers_is_its_slot():
+    slow_power, fast_power = request("slow", 60), request("fast", 15)
+    energy = request("meter", 60, Quantity.ACTIVE_ENERGY_IMPORT)
+    plan = PollPlan([slow_power, fast_power, energy], 0)
+    assert drain(plan, 0) == [energy, fast_power, slow_power]
+    for slot_ms in (15_000, 30_000, 45_000):
+        assert drain(plan, slot_ms) == [fast_power]
+    assert drain(plan, 60_000) == [energy, fast_power, slow_power]
+
+
+def test_at_one_deadline_the_device_goes_first_that_was_asked_longest_ago():
+    """Four questions of one device do not go before the first of another."""
+    many = [request("many", 15, q) for q in list(Quantity)[14:18]]
+    few = [request("few", 15), request("other", 15)]
+    plan = PollPlan([*many, *few], 0)
+    assert [r.device for r in drain(plan, 0)] == ["many", "few", "other", "many", "many", "many"]
+
+
+@given(st.integers(2, 16), st.integers(100, 5_000), st.integers(1, 4))
+def test_on_a_line_that_cannot_keep_up_all_devices_lose_alike(devices, takes_ms, questions):
+    fleet = [request(f"m{i}", 15, q) for i in range(devices) for q in list(Quantity)[14 : 14 + questions]]
+    plan = PollPlan(fleet, 0)
+    counts = dict.fromkeys((r.device for r in fleet), 0)
+    now_ms = 0
+    while now_ms < 900_000:
+        if (due := plan.due(now_ms)) is None:
+            now_ms = plan.next_ms() or now_ms + 1
+            continue
+        counts[due.device] += 1
+        plan.answered(due)
+        now_ms += takes_ms
+    event("overloaded" if devices * questions * takes_ms > 15_000 else "keeps up")
+    assert max(counts.values()) - min(counts.values()) <= max(2, 0.05 * max(counts.values()))

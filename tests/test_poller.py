@@ -11,13 +11,15 @@ from itertools import chain, repeat
 import pytest
 import structlog
 
-from drivers.modbus import open_driver, requests
+from drivers.link import open_link
+from drivers.modbus import ModbusDriver, open_driver, requests
 from edge_agent.model import (
     ClockQuality,
     ClockState,
     DeviceSpec,
     Gap,
     GapCause,
+    LinkSpec,
     Ms,
     Outcome,
     Quantity,
@@ -58,6 +60,10 @@ class QuickClock:
         await asyncio.sleep(max(0, bt_ms - self.now_ms()) / 1000 / self.rate)
 
 
+def modbus_on(spec: LinkSpec, now_ms: Callable[[], Ms]) -> ModbusDriver:
+    return open_driver(open_link(spec, now_ms=now_ms), spec, now_ms)
+
+
 class Watched:
     """A poller at work, and everything it handed on."""
 
@@ -65,7 +71,7 @@ class Watched:
         self.outcomes: list[Outcome] = []
         self.states: list[LinkState] = []
         clock = QuickClock(rate)
-        self.driver = open_driver(lan(port, timeout_s=timeout_s), clock.now_ms)
+        self.driver = modbus_on(lan(port, timeout_s=timeout_s), clock.now_ms)
         self.poller = Poller(
             "lan",
             self.driver,
@@ -260,7 +266,7 @@ def test_a_late_reply_never_becomes_a_value():
 
         far_end.always = sometimes_late
         async with far_end:
-            driver = open_driver(lan(far_end.port, timeout_s=0.005), lambda: 0)
+            driver = modbus_on(lan(far_end.port, timeout_s=0.005), lambda: 0)
             (request,) = requests(meter(P))
             while len(expected) < polls:
                 try:

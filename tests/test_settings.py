@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.archive import Archive
-from edge_agent.model import Quantity
+from edge_agent.model import LinkSpec, Quantity
 from edge_agent.settings import (
     ConfigFiles,
     Mistake,
@@ -31,6 +31,18 @@ from edge_agent.words import sentences
 
 VECTORS = Path(__file__).parent / "vectors/settings"
 PROFILE: str = tomli.loads((VECTORS / "profile.toml").read_text())["profile"]
+DLT645_PROFILE = """
+profile = "acme-d1"
+driver = "dlt645"
+source = "DL/T 645-2007, Annex A"
+side = "secondary"
+max_registers = 10
+[[register]]
+quantity = "meter_serial"
+address = "di:04000402"
+type = "ascii:6"
+unit = ""
+"""
 WRITTEN = tomli.loads((VECTORS / "site.toml").read_text())
 SITE: str = WRITTEN["site"]
 
@@ -60,9 +72,10 @@ Checked = Callable[[str], list[Mistake]]
 
 @pytest.fixture
 def config(tmp_path: Path) -> ConfigFiles:
-    """Data of our own: one profile, no override."""
+    """Data of our own: a profile for each protocol, no override."""
     (tmp_path / "config/profiles").mkdir(parents=True)
     (tmp_path / "config/profiles/acme_am3.toml").write_text(PROFILE)
+    (tmp_path / "config/profiles/acme_d1.toml").write_text(DLT645_PROFILE)
     return ConfigFiles(tmp_path / "config", tmp_path / "etc")
 
 
@@ -128,8 +141,9 @@ def test_every_sentence_is_used_by_a_test():
 OTHERS = {
     *("file_absent", "file_unreadable", "file_is_folder", "file_too_large", "not_utf8"),
     *("broken_profile", "other_driver", "refused"),
+    *("register_item", "register_kind", "register_octets", "register_digits"),
 }
-"""Kinds whose tests stand by themselves below."""
+"""Kinds whose tests stand by themselves below, and in test_dlt645_items."""
 
 
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines(checked: Checked):
@@ -170,6 +184,38 @@ def test_two_points_of_one_meter(checked: Checked):
     (mistake,) = checked(SITE + second)
     assert (mistake.code, mistake.key_path, mistake.line) == ("device_twice", "point[annex].meter", 37)
     assert "point[factory].meter" in mistake.wrong
+
+
+def test_a_line_with_meters_of_two_protocols(tmp_path: Path, config: ConfigFiles):
+    text = (
+        SITE.replace(
+            'kind = "modbus-tcp"\nhost = "127.0.0.1"\nport = 1502',
+            'kind = "serial"\npath = "/dev/serial/by-id/usb-1"\nbaud = 2400\nparity = "E"\nsettlement = true\n'
+            "shared_line = true\nlisten_s = 0\necho = true",
+        )
+        .replace(
+            "[[point]]", '[[device]]\nid = "m2"\nlink = "lan"\naddress = "000012345678"\nprofile = "acme-d1"\n[[point]]'
+        )
+        .replace('meter = "m1"', 'meter = "m1"\nct_device = "m2"')
+    )
+    path = tmp_path / "site.toml"
+    path.write_text(text, encoding="utf-8")
+    assert check(path, config=config) == []
+    site = load_site(path, config=config)
+    assert link_specs(site) == (
+        LinkSpec(
+            "lan", "serial", path="/dev/serial/by-id/usb-1", baud=2400, parity="E", settlement=True, shared_line=True,
+            listen_s=0, echo=True,
+        ),
+    )  # fmt: skip
+    devices = device_specs(site, config=config)
+    assert [(d.id, d.unit, d.address, d.profile.driver) for d in devices] == [
+        ("m1", 1, "", "modbus"), ("m2", 0, "000012345678", "dlt645"),
+    ]  # fmt: skip
+
+
+def test_a_converter_has_a_port_of_its_own_and_a_line_behind_it(checked: Checked):
+    assert checked(SITE.replace('kind = "modbus-tcp"', 'kind = "tcp-serial"\nbaud = 19200\nparity = "E"')) == []
 
 
 def test_accepted_in_the_future_is_no_mistake(checked: Checked):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from simulator.clock import DAY_MS, HandClock
-from simulator.faults import TRUTH, FaultKind
+from simulator.faults import ON_LINE, TRUTH, FaultKind
 from simulator.fleet import Fleet
 from simulator.loop import LoopThread
 from simulator.scenario import load_scenario
@@ -291,4 +291,5 @@ def test_a_display_that_refreshes_now_and_then_shows_one_value_until_it_does(pro
 def test_every_kind_of_fault_has_its_truth_and_its_test():
     assert set(TRUTH) == set(FaultKind)
     tested_alone = {FaultKind.HALF_FRAME, FaultKind.STUCK, FaultKind.NOT_AVAILABLE}
-    assert set(SEEN) | tested_alone == set(FaultKind)
+    on_lines = ON_LINE | {FaultKind.BUSY, FaultKind.HOLE, FaultKind.SWAPPED}  # tests/test_line_stations.py
+    assert set(SEEN) | tested_alone | on_lines == set(FaultKind)

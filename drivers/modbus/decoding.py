@@ -155,9 +155,10 @@ def words_of(register: Register) -> int:
 
 
 def raw_of(register: Register, frame: Frame) -> bytes:
-    """The register's own bytes out of the round trip over TCP that brought it."""
-    start = int.from_bytes(frame.request[8:10], "big")
-    first = 9 + 2 * (position(register)[1] - start)
+    """The register's own bytes out of the round trip that brought it; TCP has a header of seven bytes, RTU of one."""
+    head = 1 if len(frame.request) == 8 else 7
+    start = int.from_bytes(frame.request[head + 1 : head + 3], "big")
+    first = head + 2 + 2 * (position(register)[1] - start)
     return frame.reply[first : first + 2 * words_of(register)]
 
 

@@ -1,4 +1,4 @@
-"""One question and its answer over Modbus TCP, without a wire; the one door to pymodbus, which is a codec here.
+"""One question and its answer over Modbus TCP, without a wire; with `rtu` the door to pymodbus, which is a codec here.
 
 The transaction id is what tells an answer from a late one. An id that this agent gave up waiting for may still turn up:
 it is thrown away. Any other id, and any byte that is not a frame, means that the stream is not ours to understand any
@@ -47,13 +47,16 @@ class DeviceBusy(DriverError):
 class Session:
     """What outlives a question on a link: the ids that were given up, and the bytes that are not understood yet."""
 
+    gate = "modbus-tcp"
+
     def __init__(self) -> None:
         self.buffer = bytearray()
         self._last = 0
         self._unanswered: dict[int, None] = {}
+        self.came_late: list[tuple[int, float]] = []  # over TCP a late answer is known by its id, and nobody waits
 
-    def ask(self, unit: int, function: int, address: int, count: int) -> TcpExchange:
-        """A question of its own id, which no question still unanswered has."""
+    def ask(self, unit: int, function: int, address: int, count: int, now_s: float = 0.0) -> TcpExchange:
+        """A question of its own id, which no question still unanswered has. When it is asked does not matter here."""
         self._last = self._last % 0xFFFF + 1
         while self._last in self._unanswered:
             self._last = self._last % 0xFFFF + 1
@@ -62,7 +65,7 @@ class Session:
         self._unanswered[self._last] = None
         return TcpExchange(self, self._last, unit, function, address, count)
 
-    def settle(self, came: bytes) -> bool:
+    def settle(self, came: bytes, now_s: float = 0.0) -> bool:
         """Whether everything that came between questions is accounted for: late answers, whole or begun."""
         self.buffer += came
         try:
@@ -154,7 +157,7 @@ class TcpExchange:
         if unit != self._unit:
             raise BadReply(f"asked unit {self._unit}, {unit} answered")
         if pdu[0] == self._function | 0x80 and len(pdu) == 2:
-            raise _exception(unit, pdu[1])
+            raise exception_of(unit, pdu[1])
         if pdu[0] != self._function:
             raise BadReply(f"asked function {self._function}, got {pdu[0]}")
         if pdu[1] != self._bytes or len(pdu) != 2 + self._bytes:
@@ -170,7 +173,8 @@ class TcpExchange:
             raise BadReply(f"asked {self._bytes} bytes, {(head[4] << 8 | head[5]) - 3} are coming")
 
 
-def _exception(unit: int, code: int) -> DriverError:
+def exception_of(unit: int, code: int) -> DriverError:
+    """What an exception of the device means for whoever asked."""
     message = f"unit {unit}: {_MEANS.get(code, f'exception {code}')}"
     match code:
         case 2:

@@ -25,11 +25,24 @@ _MOST_REGISTERS = 125
 
 
 class Plan:
-    """The driver's form of a request: a read function and the blocks that it asks for, which grow as it learns."""
+    """The driver's form of a request: a read function and the blocks that it asks for, which grow as it learns.
 
-    def __init__(self, function: int, blocks: Sequence[Block]) -> None:
+    `most` is the device's largest read, `spans` its whole map: function, first register and end of each value in it.
+    """
+
+    def __init__(
+        self,
+        function: int,
+        blocks: Sequence[Block],
+        most: int = _MOST_REGISTERS,
+        spans: Sequence[tuple[int, int, int]] = (),
+    ) -> None:
         self.function = function
         self.blocks = list(blocks)
+        self.most = most
+        self.spans = tuple(spans)
+        self.refused_wider: set[tuple[int, int]] = set()
+        """First register and count of reads wider than a block that the device refused."""
 
 
 def requests(device: DeviceSpec) -> tuple[Request, ...]:
@@ -45,9 +58,10 @@ def requests(device: DeviceSpec) -> tuple[Request, ...]:
 
     planned = []
     ordered = sorted(device.profile.registers, key=sort)
+    spans = [(_FUNCTION[position(r)[0]], *_span(r)) for r in ordered]
     for (every_s, area), alike in groupby(ordered, key=lambda r: sort(r)[:2]):
         for registers in _partition(list(alike), most):
-            plan = Plan(_FUNCTION[area], [_block(device.id, registers)])
+            plan = Plan(_FUNCTION[area], [block_of(device.id, registers)], most, spans)
             planned.append(Request(device.id, device.unit, tuple(registers), plan, every_s))
     return tuple(planned)
 
@@ -56,7 +70,7 @@ def plan_of(request: Request) -> Plan:
     """The plan of a request; made on the spot for one that was put together by hand."""
     if isinstance(request.plan, Plan):
         return request.plan
-    return Plan(_FUNCTION[position(request.registers[0])[0]], [_block(request.device, request.registers)])
+    return Plan(_FUNCTION[position(request.registers[0])[0]], [block_of(request.device, request.registers)])
 
 
 def split(block: Block) -> list[Block]:
@@ -68,10 +82,11 @@ def split(block: Block) -> list[Block]:
         parts: list[Sequence[Register]] = [block.registers[:at], block.registers[at:]]
     else:
         parts = [(r,) for r in block.registers]
-    return [_block(block.device, part) for part in parts]
+    return [block_of(block.device, part) for part in parts]
 
 
-def _block(device: DeviceId, registers: Sequence[Register]) -> Block:
+def block_of(device: DeviceId, registers: Sequence[Register]) -> Block:
+    """The shortest read that holds all of the registers."""
     spans = [_span(r) for r in registers]
     start = min(first for first, _ in spans)
     return Block(device, start, max(end for _, end in spans) - start, registers)

@@ -23,7 +23,8 @@ from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import Control
-from edge_agent.fieldbus import open_driver, requests_of
+from edge_agent.fieldbus import open_line
+from edge_agent.holding import AskedStamp
 from edge_agent.image import ProcessImage, Snapshot
 from edge_agent.listing import sentence
 from edge_agent.model import DeviceId, DeviceSpec, LinkSpec, Ms, PointId
@@ -244,10 +245,11 @@ class Agent:
     # -- wiring -------------------------------------------------------------------------------------------------
 
     def _poller(self, link: LinkSpec, devices: tuple[DeviceSpec, ...]) -> Poller:
-        requests = [r for d in devices if d.link == link.id for r in requests_of(d)]
+        stamp = AskedStamp(Path(self.site.paths.runtime), link.id, SystemClock().now_ms)
+        line = open_line(link, devices, self.clock, stamp=stamp)
         return Poller(
-            link.id, open_driver(link, self.clock), requests, clock=self.clock, take=self.image.take,
-            chance=random.random,
+            link.id, line, line.requests, clock=self.clock, take=self.image.take, chance=random.random,
+            line=line if line.is_serial else None,
         )  # fmt: skip
 
     def _open_store(self) -> Store:

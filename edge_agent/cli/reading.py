@@ -14,8 +14,8 @@ from rich.table import Table
 
 from edge_agent.archive import Archive
 from edge_agent.clock import SystemClock
-from edge_agent.fieldbus import open_driver, requests_of
-from edge_agent.holding import HeldLinks, LinkHeld
+from edge_agent.fieldbus import Stamp, open_line
+from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
 from edge_agent.listing import plain_outcome
 from edge_agent.load.points import Timeline
 from edge_agent.model import DeviceSpec, Gap, LinkSpec, Outcome
@@ -36,25 +36,31 @@ def read_rows(site: Site, device: str) -> list[dict[str, Any]]:
     clock = SystemClock()
     try:
         with _held(Path(site.paths.runtime), link.id):
-            outcomes = asyncio.run(_ask(link, spec, clock))
+            stamp = AskedStamp(Path(site.paths.runtime), link.id, clock.now_ms)
+            outcomes = asyncio.run(_ask(link, spec, clock, stamp))
     except LinkHeld as held:
         raise click.ClickException(f"{held}; wait for it, or stop it: no two masters share a meter's line") from None
     except DriverError as error:
-        where = f"device {device} (unit {spec.unit}) on link {link.id} ({link.host}:{link.port})"
+        meter = f"address {spec.address}" if spec.address else f"unit {spec.unit}"
+        where = f"device {device} ({meter}) on link {link.id} ({link.path or f'{link.host}:{link.port}'})"
         raise click.ClickException(f"{where}: {error}. {say(f'read.{error.cause.value}')}") from None
     now_ms = clock.state().utc_ms(clock.now_ms()) or 0
     return [plain_outcome(o, spec.profile, k, now_ms) for o in outcomes]
 
 
-async def _ask(link: LinkSpec, device: DeviceSpec, clock: Clock) -> list[Outcome]:
+async def _ask(link: LinkSpec, device: DeviceSpec, clock: Clock, stamp: Stamp) -> list[Outcome]:
     """Everything once. A question that fails is a gap, unless the device answers none: then its `DriverError`."""
-    driver = open_driver(link, clock)
+    line = open_line(link, [device], clock, stamp=stamp)
     found: list[Outcome] = []
     failed: DriverError | None = None
     try:
-        for request in requests_of(device):
+        if listens_s := line.listens_s:
+            click.echo(f"listening to the line for {listens_s:.0f} s before the first question", err=True)
+            if objection := await line.listen(lambda left_s: None):
+                raise click.ClickException(objection)
+        for request in line.requests:
             try:
-                found += await driver.read(request)
+                found += await line.read(request)
             except LinkDown:
                 raise
             except DriverError as error:
@@ -63,7 +69,7 @@ async def _ask(link: LinkSpec, device: DeviceSpec, clock: Clock) -> list[Outcome
                 if isinstance(error, NoReply):
                     break  # a silent device is not asked again and again while a person waits
     finally:
-        await driver.close()
+        await line.close()
     if failed is not None and all(isinstance(o, Gap) for o in found):
         raise failed
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_agent.settings import point_rules, rules
+from edge_agent.settings import link_rules, point_rules, rules
 from edge_agent.settings.mistake import Mistake, SiteError
 from edge_agent.settings.profile import Profiles
 from edge_agent.settings.shape import read_table
@@ -26,8 +26,8 @@ def check_parsed(parsed: Parsed, folder: Path, profiles: Profiles) -> list[Mista
     """As `check`, of a text that has been read; relative file names start from `folder`."""
     report = parsed.report
     given = read_table(Site, parsed.raw, (), report)
-    rules.check_links(given, report)
-    rules.check_devices(given, profiles, report)
+    link_rules.check_links(given, report)
+    link_rules.check_devices(given, profiles, report)
     rules.check_mqtt(given, folder, report)
     rules.check_numbers(given, report)
     rules.check_clock(given, report)

@@ -8,6 +8,7 @@ import msgspec
 
 from edge_agent.model import DeviceSpec, LinkSpec
 from edge_agent.settings.check import check_parsed
+from edge_agent.settings.link_rules import MODBUS_PORT
 from edge_agent.settings.mistake import SiteError
 from edge_agent.settings.profile import Profiles
 from edge_agent.settings.shipped import ConfigFiles, config_files
@@ -32,13 +33,34 @@ def load_site(path: Path | str, *, config: ConfigFiles | None = None) -> Site:
 
 
 def link_specs(site: Site) -> tuple[LinkSpec, ...]:
-    return tuple(LinkSpec(k.id, k.kind, k.host, k.port, k.timeout_s, k.connect_timeout_s) for k in site.link)
+    return tuple(
+        LinkSpec(
+            k.id,
+            k.kind,
+            k.host or "",
+            k.port or MODBUS_PORT,
+            k.timeout_s,
+            k.connect_timeout_s,
+            path=k.path or "",
+            baud=k.baud,
+            parity=k.parity,
+            data_bits=k.data_bits,
+            stop_bits=k.stop_bits,
+            settlement=k.settlement,
+            shared_line=k.shared_line,
+            listen_s=k.listen_s,
+            echo=k.echo,
+        )
+        for k in site.link
+    )
 
 
 def device_specs(site: Site, *, config: ConfigFiles | None = None) -> tuple[DeviceSpec, ...]:
     """The devices with their profiles read. SiteError: a profile's file has mistakes by now."""
     profiles = Profiles(config or config_files())
-    return tuple(DeviceSpec(d.id, d.link, d.unit, profiles.get(d.profile), d.every_s) for d in site.device)
+    return tuple(
+        DeviceSpec(d.id, d.link, d.unit or 0, profiles.get(d.profile), d.every_s, d.address or "") for d in site.device
+    )
 
 
 def _paths(paths: Paths, folder: Path) -> Paths:

@@ -23,11 +23,19 @@ from edge_agent.words import phrase
 WIDTH = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "bcd32": 2, "u64": 4, "i64": 4, "f64": 4}
 """Registers of 16 bits that a value of each type fills; `ascii:<registers>` says its own."""
 
+DRIVERS_TYPES = {
+    "modbus": re.compile(rf"\A({'|'.join(WIDTH)}|ascii:[1-9][0-9]?)\Z"),
+    "dlt645": re.compile(
+        r"\A(s?bcd([1-9]|1[0-9])\.[0-9]|demand|demand_time|date|time|clock|(ascii|digits|bits):[1-9][0-9]?)\Z"
+    ),
+}
+"""The types that a driver knows; a profile of another driver has whatever type that driver reads."""
+
+_BCD = re.compile(r"\As?bcd([0-9]+)\.([0-9])\Z")
 _PREFIXES = ("", "m", "k", "M", "G")
 _ADDRESS = re.compile(r"\A(input|holding):(0x[0-9A-Fa-f]{1,4}|[0-9]{1,5})\Z")
+_DI = re.compile(r"\Adi:([0-9A-F]{8})(/[1-9][0-9]?)?\Z")
 _ASCII = re.compile(r"\Aascii:([1-9][0-9]?)\Z")
-
-_TYPE = rf"\A({'|'.join(WIDTH)}|ascii:[1-9][0-9]?)\Z"
 
 Text = Annotated[str, Meta(min_length=1, max_length=400, extra={"right": "text"})]
 Raw = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]  # TOML's own bounds
@@ -38,7 +46,7 @@ class RegisterTable(Table, frozen=True, kw_only=True):
 
     quantity: str
     address: Annotated[str, Meta(min_length=1, max_length=64, extra={"right": "address"})]
-    type: Annotated[str, Meta(pattern=_TYPE, extra={"right": "register_type"})]
+    type: Annotated[str, Meta(min_length=1, max_length=32, extra={"right": "register_type"})]
     unit: Annotated[str, Meta(max_length=8, extra={"right": "text"})]
     scale: Annotated[float, Meta(ge=-1e9, le=1e9)] = 1.0
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
@@ -167,6 +175,14 @@ def _check_unit(register: Given, quantity: Quantity, report: Report) -> None:
 def _check_place(register: Given, quantity: Quantity, profile: Given, report: Report) -> None:
     """Type, address and width: a value must lie inside the address space and fit into one read."""
     kind, address = register.get("type"), register.get("address")
+    driver = profile.get("driver")
+    if kind and driver in DRIVERS_TYPES and not DRIVERS_TYPES[driver].match(kind):
+        right = phrase(f"check.right.register_type{'' if driver == 'modbus' else '_' + driver}")
+        report.add("bad_value", register.at("type"), got=f'"{kind[:60]}"', right=right)
+        return
+    if driver == "dlt645":
+        _check_item(register, quantity, kind, address, report)
+        return
     text = _ASCII.match(kind) if kind else None
     width = int(text.group(1)) if text else WIDTH.get(kind or "", 0)
     if text and UNIT[quantity]:
@@ -174,10 +190,29 @@ def _check_place(register: Given, quantity: Quantity, profile: Given, report: Re
     limit = profile.get("max_registers")
     if limit and width > limit:
         report.add("register_wide", register.at("type"), quantity=quantity, width=width, limit=limit)
-    if profile.get("driver") != "modbus" or address is None:
+    if driver != "modbus" or address is None:
         return  # an address is in its driver's own notation
     place = _ADDRESS.match(address)
     if place is None:
         report.add("register_address", register.at("address"), quantity=quantity, got=address[:60])
     elif int(place.group(2), 0 if place.group(2).startswith("0x") else 10) + max(width, 1) > 65_536:
         report.add("register_beyond", register.at("address"), quantity=quantity, got=address[:60])
+
+
+def _check_item(register: Given, quantity: Quantity, kind: str | None, address: str | None, report: Report) -> None:
+    """DL/T 645: an identifier or an item of a block, whole octets, and the digits that the type already says."""
+    if address is not None and not _DI.match(address):
+        report.add("register_item", register.at("address"), quantity=quantity, got=address[:60])
+    if kind is None:
+        return
+    number = _BCD.match(kind)
+    if (number is not None or kind == "demand") != (UNIT[quantity] != ""):
+        report.add("register_kind", register.at("type"), quantity=quantity, got=kind)
+    if number is None:
+        return
+    whole, decimals = int(number[1]), int(number[2])
+    if (whole + decimals) % 2:
+        report.add("register_octets", register.at("type"), quantity=quantity, got=kind)
+    digits = register.get("digits")
+    if digits is not None and digits != f"{whole}.{decimals}":
+        report.add("register_digits", register.at("digits"), quantity=quantity, got=digits, type=kind)

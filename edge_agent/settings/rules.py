@@ -1,65 +1,16 @@
-"""Rules between the keys of a site file that are not about a point: links, devices, broker, limits, clock."""
+"""Rules between the keys of a site file that are about no point, link or device: broker, limits, clock, calendars."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-from edge_agent.settings.locate import KeyPath
-from edge_agent.settings.mistake import Report, SiteError
-from edge_agent.settings.profile import Profiles
+from edge_agent.settings.mistake import Report
 from edge_agent.settings.shape import Given, nearest
 from edge_agent.words import Phrase, phrase
 
-DRIVER_OF = {"modbus-tcp": "modbus"}
-"""The driver that speaks on each kind of link."""
-
 _CREDENTIALS = Path("/run/credentials")
 """Where systemd puts a service's credentials: there while it runs, and closed to everybody else."""
-
-
-def check_links(site: Given, report: Report) -> None:
-    once(site.tables("link"), report)
-    seen: dict[Hashable, KeyPath] = {}
-    for link in site.tables("link"):
-        host, port = link.get("host"), link.get("port")
-        if host is None or port is None:
-            continue
-        first = seen.setdefault((host.lower(), port), link.path)
-        if first != link.path:
-            report.add("same_endpoint", link.at("host"), host=host, port=port, other=report.name(first))
-
-
-def check_devices(site: Given, profiles: Profiles, report: Report) -> None:
-    once(site.tables("device"), report)
-    links = {link.get("id"): link for link in site.tables("link") if link.get("id")}
-    seen: dict[Hashable, KeyPath] = {}
-    for device in site.tables("device"):
-        name, unit = device.get("link"), device.get("unit")
-        if name and name not in links:
-            report.add("unknown_link", device.at("link"), written=name, right=choose(name, links))
-        if name and unit is not None:
-            first = seen.setdefault((name, unit), device.path)
-            if first != device.path:
-                report.add("unit_twice", device.at("unit"), unit=unit, link=name, other=report.name(first))
-        _check_profile(device, links.get(name), profiles, report)
-
-
-def _check_profile(device: Given, link: Given | None, profiles: Profiles, report: Report) -> None:
-    name = device.get("profile")
-    if not name:
-        return
-    try:
-        profile = profiles.get(name)
-    except KeyError:
-        report.add("unknown_profile", device.at("profile"), written=name, right=choose(name, profiles.names))
-        return
-    except SiteError as error:
-        report.add("broken_profile", device.at("profile"), profile=name, file=error.mistakes[0].file)
-        return
-    kind = link.get("kind") if link else None
-    if kind and profile.driver != DRIVER_OF[kind]:
-        report.add("other_driver", device.at("profile"), profile=name, driver=profile.driver, kind=kind)
 
 
 def check_mqtt(site: Given, folder: Path, report: Report) -> None:

@@ -22,6 +22,7 @@ Login = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,256}\Z", extra={"right": 
 Ratio = Annotated[
     str, Meta(pattern=r"\A[1-9][0-9]{0,6}(\.[0-9]{1,3})?/[1-9][0-9]{0,6}(\.[0-9]{1,3})?\Z", extra={"right": "ratio"})
 ]
+MeterAddress = Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", extra={"right": "meter_address"})]
 ZoneName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_+/-]{1,64}\Z", extra={"right": "time_zone"})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
@@ -114,22 +115,32 @@ class ClockTable(Table, frozen=True, kw_only=True):
 
 
 class Link(Table, frozen=True, kw_only=True):
-    """[[link]]: one serialised channel."""
+    """[[link]]: one serialised channel; which keys go with which kind, `link_rules` knows."""
 
     id: Id
-    kind: Literal["modbus-tcp"]
-    host: Host
-    port: Port = 502
+    kind: Literal["modbus-tcp", "serial", "tcp-serial"]
+    host: Host | None = None
+    port: Port | None = None
+    path: FilePath | None = None
+    baud: Literal[300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] = 9600
+    parity: Literal["N", "E", "O"] = "N"
+    data_bits: Literal[7, 8] = 8
+    stop_bits: Literal[1, 2] = 1
+    settlement: bool = False
+    shared_line: bool = False
+    listen_s: Annotated[float, Meta(ge=0, le=7200)] | None = None
+    echo: bool = False
     timeout_s: Seconds = 2
     connect_timeout_s: Seconds = 5
 
 
 class Device(Table, frozen=True, kw_only=True):
-    """[[device]]: a meter or current transformer that answers on a link."""
+    """[[device]]: a meter or current transformer that answers on a link; `unit` for Modbus, `address` for DL/T 645."""
 
     id: Id
     link: Id
-    unit: Annotated[int, Meta(ge=1, le=247)]
+    unit: Annotated[int, Meta(ge=1, le=247)] | None = None
+    address: MeterAddress | None = None
     profile: Id
     every_s: Annotated[float, Meta(ge=1, le=3600)] | None = None
 
