@@ -12,7 +12,6 @@ import pytest
 from drivers.dlt645 import Dlt645Driver, open_driver, requests
 from drivers.dlt645.driver import MOST_FRAMES, REFUSED_FOR_MS
 from drivers.dlt645.exchange import OldEdition
-from drivers.gate import dlt645
 from drivers.link import MemoryLink
 from edge_agent.model import Gap, Identity, LinkSpec, Outcome, Quantity, Reading, Register, Request
 from edge_agent.ports import BadReply, DriverError, NoReply

@@ -13,7 +13,6 @@ import pytest
 from drivers.dlt645 import Dlt645Driver, raw_of, requests
 from drivers.dlt645.items import layout, outcomes
 from drivers.dlt645.planning import single
-from drivers.gate import dlt645
 from drivers.link import MemoryLink
 from edge_agent.model import (
     CUMULATIVE,

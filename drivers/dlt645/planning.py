@@ -53,7 +53,7 @@ def requests(device: DeviceSpec) -> tuple[Request, ...]:
     `max_registers` of the profile is how many items a question may bring: 1 for a meter that has no blocks.
     Raises ValueError, naming the register, for a profile or an address that cannot be read as it says.
     """
-    address = address_of(device.unit)
+    address = address_of(device.address or device.unit)
     registers = list(device.profile.registers)
     if device.profile.max_registers == 1:
         registers = [single(r) or r for r in registers]
