@@ -25,6 +25,9 @@ LISTEN_S = 60.0
 STRAY_BYTES = 16
 """More bytes of no frame than that are worth a word: a master at another speed looks like this."""
 
+NEWS_S, NEWS_SHARE = 0.005, 0.25
+"""A device's turnaround is news when it differs by more from what the questions were planned with."""
+
 ADVICE = "use the meter's second RS-485 port, or say shared_line = true for this link if sharing has been agreed"
 
 
@@ -48,12 +51,12 @@ class FieldLine:
         self.is_serial: bool = link.framing is not None
         self.stamp: Stamp | None = None
         self._shared_with: tuple[str, ...] = ()
-        modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
-        drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in modules.items()}
+        self._devices = tuple(d for d in devices if d.link == spec.id)
+        self._modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
+        drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in self._modules.items()}
         self._drivers = {d.id: drivers[d.profile.driver] for d in devices}
-        self.requests: tuple[Request, ...] = tuple(
-            r for d in devices if d.link == spec.id for r in modules[d.profile.driver].requests(d)
-        )
+        self._turnaround_s: dict[DeviceId, float | None] = {d.id: None for d in self._devices}
+        self.requests: tuple[Request, ...] = tuple(r for d in self._devices for r in self._planned(d))
         if self.is_serial:
             listening = importlib.import_module("drivers.link.listening")
             link.ear = listening.Overhearing(link.framing, reply_s=spec.timeout_s)
@@ -82,6 +85,41 @@ class FieldLine:
         """How long the device takes to answer, as its driver has seen it; None where it has not, or does not look."""
         report = getattr(self._drivers.get(device), "latency", None)
         return report(device) if report else None
+
+    # -- which questions ------------------------------------------------------------------------------------------
+
+    def replanned(self) -> tuple[Request, ...] | None:
+        """The line's questions anew, where a device answers so much faster or slower than was thought that others are
+        cheaper; None: they stay as they are."""
+        fresh: dict[DeviceId, tuple[Request, ...]] = {}
+        for device in self._devices:
+            seen = self.latency(device.id)
+            if not self.is_serial or seen is None or seen.typical_s is None:
+                continue
+            thought_s = self._turnaround_s[device.id]
+            if thought_s is None or abs(seen.typical_s - thought_s) > max(NEWS_S, NEWS_SHARE * thought_s):
+                self._turnaround_s[device.id] = seen.typical_s
+                before = tuple(r for r in self.requests if r.device == device.id)
+                planned = self._planned(device, before)
+                if [r.registers for r in planned] != [r.registers for r in before]:
+                    fresh[device.id] = planned
+        if not fresh:
+            return None
+        log.info("questions planned anew", link=self.spec.id, devices=sorted(fresh))
+        kept = {d.id: tuple(r for r in self.requests if r.device == d.id) for d in self._devices}
+        self.requests = tuple(r for d in self._devices for r in fresh.get(d.id, kept[d.id]))
+        return self.requests
+
+    def _planned(self, device: DeviceSpec, before: Sequence[Request] = ()) -> tuple[Request, ...]:
+        """The device's questions, as cheap on this line as is known by now."""
+        module = self._modules[device.profile.driver]
+        found: tuple[Request, ...]
+        if hasattr(module, "cost_on"):
+            cost = module.cost_on(self.spec, self._turnaround_s[device.id])
+            found = module.requests(device, cost, module.refused_by(before))
+        else:
+            found = module.requests(device)
+        return found
 
     # -- others on the line --------------------------------------------------------------------------------------
 
@@ -147,12 +185,6 @@ def open_line(link: LinkSpec, devices: Sequence[DeviceSpec], clock: Clock, *, st
 def open_driver(link: LinkSpec, devices: Sequence[DeviceSpec], clock: Clock) -> Driver:
     """The same as a mere driver."""
     return open_line(link, devices, clock)
-
-
-def requests_of(device: DeviceSpec) -> tuple[Request, ...]:
-    """The round trips that read everything the device's profile names."""
-    found: tuple[Request, ...] = _driver_module(device.profile.driver).requests(device)
-    return found
 
 
 def raw_of(profile: Profile, register: Register, frame: Frame) -> bytes:

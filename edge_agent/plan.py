@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edge_agent.model import CUMULATIVE, DeviceId, GapCause, Ms, Request
+from edge_agent.model import CUMULATIVE, DeviceId, GapCause, Ms, Quantity, Request
 
 PAUSE_MS = 15_000
 """A device's first pause after a failure; it doubles with each further one."""
@@ -65,14 +65,15 @@ class PollPlan:
     """The questions of one link, each with its cadence, and the devices that are being left alone."""
 
     def __init__(self, requests: Sequence[Request], now_ms: Ms) -> None:
-        self._turns = [
-            _Turn(r, max(1, round(r.every_s * 1000)), not CUMULATIVE.intersection(r.quantities), now_ms)
-            for r in requests
-        ]
+        self._turns = [_turn(r, now_ms) for r in requests]
         self._pauses: dict[DeviceId, Pause] = {}
         self._asked: dict[DeviceId, int] = {}  # in which order they were asked last
         self._count = 0
         self._offset_ms: Ms | None = None
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        return tuple(t.request for t in self._turns)
 
     def align(self, offset_ms: Ms | None, now_ms: Ms) -> None:
         """Move every slot to the grid of UTC = boot time + `offset_ms`; None: of the boot clock."""
@@ -84,6 +85,23 @@ class PollPlan:
                 # The slot nearest to the one that was planned: a clock that is nudged past a boundary loses no poll.
                 nearest = (turn.next_ms + (offset_ms or 0) + turn.every_ms // 2) // turn.every_ms * turn.every_ms
                 turn.next_ms = max(now_ms, nearest - (offset_ms or 0))
+
+    def replace(self, requests: Sequence[Request], now_ms: Ms) -> None:
+        """Other questions for the same registers. Each falls due when the first of its registers would have."""
+        due_ms: dict[tuple[DeviceId, Quantity], _Turn] = {
+            (t.request.device, q): t for t in self._turns for q in t.request.quantities
+        }
+        kept = {id(t.request): t for t in self._turns}
+        turns = []
+        for request in requests:
+            if id(request) in kept:
+                turns.append(kept[id(request)])
+                continue
+            before = [due_ms[key] for q in request.quantities if (key := (request.device, q)) in due_ms]
+            turn = _turn(request, min((t.next_ms for t in before), default=now_ms))
+            turn.not_before_ms = min((t.not_before_ms for t in before), default=0)
+            turns.append(turn)
+        self._turns = turns
 
     def due(self, now_ms: Ms) -> Request | None:
         """The question with the earliest deadline, or None. It is given out once; its next slot lies after `now_ms`."""
@@ -159,6 +177,11 @@ class Reconnect:
     def up(self) -> None:
         self.failures = 0
         self.next_ms = 0
+
+
+def _turn(request: Request, next_ms: Ms) -> _Turn:
+    sampled = not CUMULATIVE.intersection(request.quantities)
+    return _Turn(request, max(1, round(request.every_s * 1000)), sampled, next_ms)
 
 
 def _pause_ms(failures: int) -> Ms:

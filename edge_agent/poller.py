@@ -32,9 +32,11 @@ _SAY_AGAIN_MS = 60_000
 
 _LONG_AWAY_MS = 600_000
 
+_REPLAN_MS = 60_000
+
 
 class Line(Protocol):
-    """A line that others may be master of."""
+    """A line that others may be master of, and whose questions depend on how its devices answer."""
 
     @property
     def listens_s(self) -> float:
@@ -45,6 +47,9 @@ class Line(Protocol):
 
     def foreign(self) -> str:
         """The same of what was heard since."""
+
+    def replanned(self) -> Sequence[Request] | None:
+        """The questions anew, where cheaper ones are known by now; None: they stay as they are."""
 
 
 class LinkState(NamedTuple):
@@ -98,6 +103,7 @@ class Poller:
         self._to_confirm: dict[DeviceId, None] = {}
         self._wake = asyncio.Event()
         self._said: dict[int, str] = {}  # by id(request): what was last said about it
+        self._replan_ms = clock.now_ms() + _REPLAN_MS
 
     @property
     def state(self) -> LinkState:
@@ -116,6 +122,7 @@ class Poller:
                 if self._was_long_away():
                     await self._listen_first()
                     continue
+                self._replan()
                 await self._serve_readers()
                 await self._serve_confirmations()
                 now_ms = self._clock.now_ms()
@@ -163,6 +170,17 @@ class Poller:
             if objection:
                 self._give_way(objection)
             return
+
+    def _replan(self) -> None:
+        """Now and then: what has been seen of the devices may make other questions cheaper."""
+        now_ms = self._clock.now_ms()
+        if self._line is None or now_ms < self._replan_ms:
+            return
+        self._replan_ms = now_ms + _REPLAN_MS
+        if requests := self._line.replanned():
+            self._requests = tuple(requests)
+            self.plan.replace(requests, now_ms)
+            self._said.clear()
 
     def _listening(self, left_s: float) -> None:
         self.last_pass_ms = self._clock.now_ms()

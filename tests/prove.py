@@ -71,6 +71,15 @@ PROOFS = (
         "outage", "a day without a broker", "64 points", ("tests/e2e/test_outage.py",),
         {"EDGE_PROVE_OUTAGE_POINTS": "64"},
     ),
+    Proof(
+        "partition", "no cheaper questions exist", "500 register maps", ("tests/models/test_partition.py",),
+        {"EDGE_PROVE_MAPS": "500"},
+    ),
+    Proof(
+        "cycle", "polling at the speed of the wire", "16 meters of 40 values, 5 cycles, on a pty too",
+        ("tests/test_cycle.py",),
+        {"EDGE_PROVE_CYCLES": "5", "EDGE_PROVE_PTY_CYCLES": "5", "EDGE_PROVE_PTY_METERS": "16"},
+    ),
 )  # fmt: skip
 
 

@@ -401,7 +401,8 @@ def test_a_register_that_the_device_has_not_is_refused_alone_and_left_alone_for_
         assert [type(o) for o in outcomes] == [Reading, Gap, Reading, Reading]
         assert outcomes[1][:3] == ("m1", "active_power_l1", GapCause.REFUSED)
     assert "holding:1" in first[1].detail  # type: ignore[union-attr]
-    assert device.asked.count((1, 1)) == 2
+    assert device.asked.count((1, 1)) == 1
+    assert device.asked[-2:] == [(0, 2), (6, 2)], "merged again as far as it can be"
     assert [type(o) for o in hour_later] == [Reading] * 4
 
 

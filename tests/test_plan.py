@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from edge_agent.model import CUMULATIVE, GapCause, Ms, Quantity, Register, Request
-from edge_agent.plan import LONGEST_PAUSE_MS, PAUSE_MS, PollPlan, Reconnect
+from edge_agent.plan import LONGEST_PAUSE_MS, PAUSE_MS, REFUSED_PAUSE_MS, PollPlan, Reconnect
 
 MINUTE = 60_000
 NOON_UTC_MS = 1_780_056_000_000
@@ -240,3 +240,25 @@ def test_on_a_line_that_cannot_keep_up_all_devices_lose_alike(devices, takes_ms,
         now_ms += takes_ms
     event("overloaded" if devices * questions * takes_ms > 15_000 else "keeps up")
     assert max(counts.values()) - min(counts.values()) <= max(2, 0.05 * max(counts.values()))
+
+
+def test_other_questions_for_the_same_registers_keep_their_slots():
+    """What is asked in one question instead of two falls due when the first of the two would have."""
+    first, second = request("m1", 15, POWERS[0]), request("m1", 15, POWERS[1])
+    other = request("m2", 60, POWERS[2])
+    plan = PollPlan([first, second, other], 0)
+    assert len(drain(plan, 0)) == 3
+    merged = Request("m1", 1, (*first.registers, *second.registers), None, 15)
+    plan.replace([merged, other], 5_000)
+    assert plan.due(5_000) is None
+    assert plan.next_ms() == 15_000
+    assert plan.due(15_000) is merged
+    assert plan.due(60_000) is not None
+
+
+def test_a_question_that_was_refused_stays_refused_in_other_words():
+    both = request("m1", 15, POWERS[0])
+    plan = PollPlan([both], 0)
+    plan.failed(both, GapCause.REFUSED, 0)
+    plan.replace([request("m1", 15, POWERS[0])], 60_000)
+    assert plan.next_ms() == REFUSED_PAUSE_MS

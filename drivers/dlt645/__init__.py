@@ -16,6 +16,6 @@ from __future__ import annotations
 
 from drivers.dlt645.driver import Dlt645Driver, open_driver
 from drivers.dlt645.items import raw_of
-from drivers.dlt645.planning import requests
+from drivers.dlt645.planning import requests, wire_bytes
 
-__all__ = ["Dlt645Driver", "open_driver", "raw_of", "requests"]
+__all__ = ["Dlt645Driver", "open_driver", "raw_of", "requests", "wire_bytes"]

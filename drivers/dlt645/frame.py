@@ -26,7 +26,7 @@ ANSWER, ERROR, MORE, FUNCTION = 0x80, 0x40, 0x20, 0x1F
 
 READ, FOLLOW, ADDRESS = 0x11, 0x12, 0x13
 
-_OVERHEAD = 12
+OVERHEAD = 12
 """Octets of a frame besides its data."""
 
 _LENGTHS = {
@@ -142,7 +142,7 @@ def _length(head: bytearray) -> int | None:
     least, most = _LENGTHS.get(head[8], (0, MOST_DATA if head[8] & ANSWER else _MOST_ASKED))
     if not least <= head[9] <= most:
         return 0
-    length = _OVERHEAD + head[9]
+    length = OVERHEAD + head[9]
     if have < length:
         return None
     right = head[length - 1] == END and sum(head[: length - 2]) % 256 == head[length - 2]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from drivers.dlt645.frame import address_of
+from drivers.dlt645.frame import OVERHEAD, PREAMBLE, address_of
 from drivers.dlt645.items import layout, octets_of, outcomes, place_of
 from edge_agent.model import DeviceId, DeviceSpec, Frame, Gap, GapCause, Ms, Outcome, Register, Request
 
@@ -66,6 +66,15 @@ def requests(device: DeviceSpec) -> tuple[Request, ...]:
         for (every_s, _), group in groupby(sorted(registers, key=sort), key=sort)
         for alike in [tuple(group)]
     )
+
+
+def wire_bytes(request: Request) -> tuple[int, int]:
+    """Characters on the wire: (sent, expected), over all questions of the request. With four octets FE in front each
+    way; of a block as far as its last item that is wanted, which is less than what a meter with more rates sends."""
+    questions = plan_of(request).questions
+    asked = len(PREAMBLE) + OVERHEAD + 4  # an identifier
+    items = [max(max(place_of(r).item, 1) * octets_of(r) for r in question.registers) for question in questions]
+    return asked * len(items), sum(asked + octets for octets in items)
 
 
 def plan_of(request: Request) -> Plan:

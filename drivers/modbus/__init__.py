@@ -13,6 +13,15 @@ from __future__ import annotations
 
 from drivers.modbus.decoding import raw_of
 from drivers.modbus.driver import ModbusDriver, open_driver
-from drivers.modbus.planning import requests
+from drivers.modbus.planning import asked, cost_on, refused_by, requests, wire_bytes
 
-__all__ = ["ModbusDriver", "open_driver", "raw_of", "requests"]
+__all__ = [
+    "ModbusDriver",
+    "asked",
+    "cost_on",
+    "open_driver",
+    "raw_of",
+    "refused_by",
+    "requests",
+    "wire_bytes",
+]

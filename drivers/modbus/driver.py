@@ -15,7 +15,7 @@ from drivers.modbus.decoding import Block
 from drivers.modbus.exchange import DeviceBusy, NoSuchRegister, Session, TcpExchange
 from drivers.modbus.latency import Latency, LatencyFilter
 from drivers.modbus.owed import Shape
-from drivers.modbus.planning import Plan, plan_of, split
+from drivers.modbus.planning import Plan, plan_of
 from drivers.modbus.rtu import RtuExchange, RtuSession
 from drivers.modbus.ways import probes, ways
 from edge_agent.model import DeviceId, GapCause, LinkSpec, Ms, Outcome, Request
@@ -47,6 +47,7 @@ class ModbusDriver:
         Raises LinkDown, NoReply, BadReply or Refused when not one register was answered for; each keeps the bytes.
         """
         plan = plan_of(request)
+        plan.renew(self.link.now_ms())
         self._units[request.device] = request.unit
         found: list[Outcome] = []
         n = 0
@@ -60,8 +61,7 @@ class ModbusDriver:
             try:
                 found += await self._block(request.unit, plan, block)
             except NoSuchRegister as error:
-                if len(block.registers) > 1:
-                    plan.blocks[n : n + 1] = split(block)
+                if plan.refused(n, self.link.now_ms()):
                     continue
                 block.refused = f"{block.registers[0].address}: {error}"
                 block.refused_until_ms = self.link.now_ms() + REFUSED_FOR_MS

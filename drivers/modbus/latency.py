@@ -8,6 +8,7 @@ late. Over TCP nobody else waits, and what lies behind a gateway is not known: t
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 from typing import NamedTuple
 
 _REMEMBERED = 64
@@ -31,6 +32,8 @@ class Latency(NamedTuple):
     """The latest answer that came after it had been given up; 0.0: none did."""
     silent: int
     """Questions in a row that brought nothing."""
+    typical_s: float | None
+    """The median of the last answers, which one that was held up does not move; None before the first few."""
 
 
 class LatencyFilter:
@@ -76,4 +79,6 @@ class LatencyFilter:
         return max(least_s, min(most_s, 2 * self.longest_s + reply_s + _MARGIN_S))
 
     def report(self) -> Latency:
-        return Latency(self._answers, self._seen[-1] if self._seen else 0.0, self.longest_s, self._late_s, self._silent)
+        last_s = self._seen[-1] if self._seen else 0.0
+        typical_s = median(self._seen) if self._answers >= _LEARNT else None
+        return Latency(self._answers, last_s, self.longest_s, self._late_s, self._silent, typical_s)

@@ -91,6 +91,41 @@ def run(site_path: Path) -> None:
 
 
 @main.command()
+@site_option
+@click.option("--gateway-baud", type=click.IntRange(min=300), help="TCP links lead to a serial line, 8N1")
+@click.option("--turnaround-ms", type=click.FloatRange(0, 10_000), help="of the devices, where it has been measured")
+@json_option
+def plan(site_path: Path, gateway_baud: int | None, turnaround_ms: float | None, as_json: bool) -> None:
+    """Say, before anything is wired, what is asked of each device, whether it fits the lines, and what it sends.
+
+    Exit code 1: it does not fit, or for a device it cannot be said.
+
+    \b
+    Example:  edge-agent plan --site config/examples/factory.toml
+    """
+    from edge_agent.archive import Archive
+    from edge_agent.cli.plan_shown import plain, show
+    from edge_agent.cli.planning import behind_gateway, plan_link
+    from edge_agent.cli.volume import month
+    from edge_agent.settings import device_specs, link_specs
+
+    site = site_or_exit(site_path)
+    turnaround_s = None if turnaround_ms is None else turnaround_ms / 1000
+    links = [behind_gateway(x, gateway_baud) if gateway_baud else x for x in link_specs(site)]
+    devices = device_specs(site)
+    try:
+        plans = [plan_link(x, devices, turnaround_s) for x in links]
+    except ValueError as reason:
+        raise click.ClickException(str(reason)) from None
+    volumes = month(site, Archive.of(site))
+    if as_json:
+        emit(plain(plans, volumes, turnaround_s))
+    else:
+        show(plans, volumes, turnaround_s)
+    sys.exit(OK if all(p.fits and not p.unplanned for p in plans) else FAILED)
+
+
+@main.command()
 @click.argument("device")
 @site_option
 @json_option
