@@ -129,7 +129,8 @@ async def cycle(line: FieldLine, requests: Sequence[Request]) -> None:
 
     poller = Poller("bus", line, requests, clock=LoopClock(), take=take, chance=lambda: 0.5, line=line)
     task = asyncio.create_task(poller.run())
-    await asyncio.wait_for(done.wait(), 300)
+    async with asyncio.timeout(300):
+        await done.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert [v for v in values if not isinstance(v, Reading)] == []
