@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -24,6 +25,9 @@ from edge_agent.settings import ConfigFiles
 
 PREFIXES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
 TOPICS = "edge_agent.audit.topics"
+
+_BCD = re.compile(r"s?bcd[0-9]+\.([0-9])\Z")
+"""A packed decimal that says where its point is, such as DL/T 645's `bcd6.2`."""
 
 
 def releases_of(config: ConfigFiles, release_set: str) -> dict[str, Release]:
@@ -86,7 +90,9 @@ def resolution(register: Register, value: float) -> float:
             return max(step, math.ulp(value) * 2.0**29)
         case "f64":
             return max(step, math.ulp(value))
-    return max(step, abs(register.scale) * _factor(register))
+    decimals = _BCD.match(register.type)
+    unit = abs(register.scale) * _factor(register) / 10 ** (int(decimals[1]) if decimals else 0)
+    return max(step, unit)
 
 
 def grid_offset_ms(point: Point, period_ms: Ms) -> Ms:

@@ -54,6 +54,8 @@ def test_what_a_register_can_resolve():
     assert resolution(register("u32", scale=0.01), 5e6) == pytest.approx(10.0)
     assert resolution(register("u32", scale=0.001, step=0.1), 5e6) == pytest.approx(100.0), "the display is coarser"
     assert resolution(register("u32", scale=-0.01), 5e6) == pytest.approx(10.0)
+    assert resolution(register("bcd6.2"), 5e6) == pytest.approx(10.0), "0.01 kWh"
+    assert resolution(register("bcd32"), 5e6) == pytest.approx(1000.0)
     shown_kwh = 123_456.789  # a float of 32 bits: its neighbours are 1/128 kWh away
     (at,) = struct.unpack(">f", struct.pack(">f", shown_kwh))
     (next_,) = struct.unpack(">f", struct.pack(">I", struct.unpack(">I", struct.pack(">f", shown_kwh))[0] + 1))
