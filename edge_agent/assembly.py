@@ -91,7 +91,7 @@ def resolution(register: Register, value: float) -> float:
         case "f64":
             return max(step, math.ulp(value))
     decimals = _BCD.match(register.type)
-    unit = abs(register.scale) * _factor(register) / 10 ** (int(decimals[1]) if decimals else 0)
+    unit = abs(register.scale) * _factor(register) / 10.0 ** (int(decimals[1]) if decimals else 0)
     return max(step, unit)
 
 
