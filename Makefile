@@ -1,5 +1,6 @@
 # Verbs: `make help`. One virtual environment, .venv, filled from a lock file with hashes; a stamp in it says what is
-# already there, so that a second run starts at once. Another interpreter: make test PYTHON=python3.12
+# already there, so that a second run starts at once. Programs of other makers that tests and bench start live in
+# .venv-peers: nothing imports them. Another interpreter: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -23,7 +24,7 @@ help:  ## what can be done here
 demo: $(VENV)/.ready-demo  ## simulated meters, the agent, a broker and a centre, on this machine alone
 	$(BIN)/edge-agent-sim demo
 
-test: $(VENV)/.ready-test  ## style, types, walls between the rooms, tests
+test: $(VENV)/.ready-test $(PEERS)/.ready  ## style, types, walls between the rooms, tests
 	@sh tests/install-system.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +32,7 @@ test: $(VENV)/.ready-test  ## style, types, walls between the rooms, tests
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest
 
-prove: $(VENV)/.ready-test  ## the guarantees, one by one, with kills and faults; prints what was shown
+prove: $(VENV)/.ready-test $(PEERS)/.ready  ## the guarantees, one by one, with kills and faults; prints what was shown
 	@sh tests/install-system.sh
 	$(BIN)/python -m tests.prove
 

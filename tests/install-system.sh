@@ -1,5 +1,6 @@
 #!/bin/sh
-# The programs outside Python that the tests drive: a real broker, systemd's own checker, a tracer of system calls.
+# The programs outside Python that the tests drive: a real broker, systemd's own checker, a tracer of system calls, a
+# Modbus master, and a C compiler with libmodbus for a Modbus server.
 # What is there already is left alone; what is missing comes from Debian's packages, as root or through sudo.
 set -eu
 
@@ -10,6 +11,11 @@ need mosquitto mosquitto
 need mosquitto_pub mosquitto-clients
 need systemd-analyze systemd
 need strace strace
+need mbpoll mbpoll
+need cc "gcc libc6-dev"
+# A header says nothing on the path; the compiler finds it wherever this system keeps it.
+printf '#include <stdio.h>\n#include <modbus/modbus.h>\n' | cc -E -x c - >/dev/null 2>&1 ||
+    missing="$missing libmodbus-dev libc6-dev"
 [ -n "$missing" ] || exit 0
 
 give_up() {
