@@ -80,6 +80,10 @@ PROOFS = (
         ("tests/test_cycle.py",),
         {"EDGE_PROVE_CYCLES": "5", "EDGE_PROVE_PTY_CYCLES": "5", "EDGE_PROVE_PTY_METERS": "16"},
     ),
+    Proof(
+        "peers", "the field bus against libmodbus, mbpoll and dlt645", "2 x 600 polls, 41 models", ("tests/peers",),
+        {"EDGE_PROVE_PEER_POLLS": "600", "EDGE_PROVE_PEER_MODELS": "all"},
+    ),
 )  # fmt: skip
 
 

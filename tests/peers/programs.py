@@ -73,10 +73,12 @@ class Peer:
         self._process = subprocess.Popen(
             self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        said = re.fullmatch(r"(\S+ \S+) serves (\S+)\n", self._line())
-        if said is None:
+        try:
+            said = re.fullmatch(r"(\S+ \S+) serves (\S+)\n", self._line())
+            assert said is not None, f"{self.command[0]} did not begin to serve"
+        except BaseException:
             self.__exit__()
-            pytest.fail(f"{self.command[0]} did not begin to serve")
+            raise
         self.version, self.place = said[1], said[2]
         return self
 

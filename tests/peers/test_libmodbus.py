@@ -253,6 +253,22 @@ def test_libmodbus_has_no_identification_to_read(libmodbus: Path, serving: Servi
         assert wire.recv(300)[7:9] == b"\xab\x01"
 
 
+def test_the_worked_example_is_a_question_that_libmodbus_answers(libmodbus: Path, serving: Serving):
+    """Two input registers at 0x0048 of unit 1, with the checksum that is written beside them."""
+    with PtyBus() as bus:
+        serving(libmodbus, "rtu", bus.stations[0], BAUD, 1)
+        port = os.open(bus.master, os.O_RDWR | os.O_NOCTTY)
+        try:
+            os.write(port, bytes.fromhex("0104004800 02F1DD"))
+            came = b""
+            while len(came) < 9 and select.select([port], [], [], 5.0)[0]:
+                came += os.read(port, 9 - len(came))
+        finally:
+            os.close(port)
+    assert came[:7] == bytes.fromhex("01 04 04 0000 0000")
+    assert crc(came[:7]) == int.from_bytes(came[7:], "little")
+
+
 # --- late answers
 
 

@@ -109,7 +109,8 @@ def mbpoll(channel: CHANNEL, *words: str) -> subprocess.CompletedProcess[str]:
 def shown(said: str) -> dict[int, list[str]]:
     """Per unit what stands behind each register's number; a negative 16-bit value stands in brackets behind it.
 
-    A value above the half of its type is shown as a negative one."""
+    A value above the half of its type is shown as a negative one.
+    """
     found: dict[int, list[str]] = {}
     for block in said.split("-- Polling slave ")[1:]:
         values = re.findall(r"^\[\d+\]:\s+(\S+)(?: \((-?\d+)\))?$", block, re.MULTILINE)
