@@ -47,7 +47,9 @@ class FieldLine:
         self.link = link
         self.is_serial: bool = link.framing is not None
         self.stamp: Stamp | None = None
-        self._shared_with: tuple[str, ...] = ()
+        self.devices: tuple[DeviceId, ...] = tuple(d.id for d in devices if d.link == spec.id)
+        self.others: tuple[str, ...] = ()
+        """The other masters that were heard, in words with the devices that they ask."""
         modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
         drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in modules.items()}
         self._drivers = {d.id: drivers[d.profile.driver] for d in devices}
@@ -77,6 +79,11 @@ class FieldLine:
         for driver in dict.fromkeys(self._drivers.values()):
             await driver.close()
         await self.link.close()
+
+    @property
+    def where(self) -> str:
+        """The port or endpoint, and the form of the line: "/dev/ttyUSB0, 9600 8N1"."""
+        return f"{self.link.name}, {self.link.framing}" if self.is_serial else f"{self.link.name}"
 
     def latency(self, device: DeviceId) -> Any:
         """How long the device takes to answer, as its driver has seen it; None where it has not, or does not look."""
@@ -116,9 +123,9 @@ class FieldLine:
     def _objection(self, masters: Sequence[str]) -> str:
         if not masters:
             return ""
+        before, self.others = self.others, tuple(masters)
         if self.spec.shared_line:
-            if tuple(masters) != self._shared_with:
-                self._shared_with = tuple(masters)
+            if before != self.others:
                 log.info("sharing the line", link=self.spec.id, others=list(masters))
             return ""
         if self.stamp is not None:

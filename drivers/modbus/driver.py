@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable
 
 from drivers.link import Answer, Link, converse
+from drivers.link.latency import Latency, LatencyFilter
 from drivers.modbus.decoding import Block
 from drivers.modbus.exchange import DeviceBusy, NoSuchRegister, Session, TcpExchange
-from drivers.modbus.latency import Latency, LatencyFilter
 from drivers.modbus.owed import Shape
 from drivers.modbus.planning import Plan, plan_of, split
 from drivers.modbus.rtu import RtuExchange, RtuSession
