@@ -1,6 +1,6 @@
 """A serial line on this desk: three meters behind a pty, played by a process, and a site file for an agent on it.
 
-m1 and m2 speak Modbus RTU, m3 DL/T 645; m2 never answers. The line is shared by agreement, so that it is not listened to.
+m1 and m2 speak Modbus RTU, m3 DL/T 645; m2 never answers. The line is shared by agreement, so nobody listens first.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class SerialDesk:
 
     def __init__(self, folder: Path, *, sharing: str = "shared_line = true\nlisten_s = 0") -> None:
         self.folder = folder
+        self.beside: list[subprocess.Popen[bytes]] = []
+        """What else a test has started here."""
         self.site = folder / "site.toml"
         self.port = folder / "ports/bus"
         for made in (folder, folder / "state", folder / "run"):
@@ -139,5 +141,8 @@ class SerialDesk:
         return msgspec.json.decode(done.stdout, type=dict[str, Any])
 
     def end(self) -> None:
+        for other in self.beside:
+            other.kill()
+            other.wait()
         for process in (self.agent, self.meters):
             process.kill()
