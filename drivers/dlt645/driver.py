@@ -177,7 +177,10 @@ class Dlt645Driver:
         return exchange, answer
 
     def _seen(self, address: str) -> LatencyFilter:
-        return self._latencies.setdefault(address, LatencyFilter())
+        seen = self._latencies.get(address)
+        if seen is None:
+            seen = self._latencies[address] = LatencyFilter()
+        return seen
 
     def _is_silent_alone(self, address: str, question: Question) -> bool:
         """Whether a meter that lives has now kept silent at this question often enough."""

@@ -171,7 +171,10 @@ class ModbusDriver:
         return self._session.ask(unit, function, start, count, _now_s())
 
     def _seen(self, unit: int) -> LatencyFilter:
-        return self._latencies.setdefault(unit, LatencyFilter())
+        seen = self._latencies.get(unit)
+        if seen is None:
+            seen = self._latencies[unit] = LatencyFilter()
+        return seen
 
     def _learn_late(self) -> None:
         came_late = self._session.came_late
