@@ -277,11 +277,12 @@ class Poller:
         if self._is_silenced():
             return [Gap(request.device, q, GapCause.LINK_DOWN, self._clock.now_ms(), self._silenced)
                     for q in request.quantities]  # fmt: skip
-        now_ms = self._clock.now_ms()
-        self._contacts[request.device] = self.contact(request.device)._replace(asked_ms=now_ms)
+        asked_ms = self._clock.now_ms()
         try:
             found = list(await self._driver.read(request))
         except DriverError as error:
+            if error.sent:
+                self._met(request.device, asked_ms=asked_ms)
             return self._failed(request, error.cause, str(error))
         except Exception as bug:
             # Not one of the four: a mistake in a driver. The link starts afresh; the task goes on.
@@ -292,8 +293,9 @@ class Poller:
         self._take(found)
         self._up()
         cause, detail = _verdict(found)
+        self._met(request.device, asked_ms=asked_ms)
         if cause in {None, GapCause.REFUSED}:
-            self._heard(request.device)
+            self._met(request.device, answered_ms=self._clock.now_ms())
         if cause is None:
             self._answers(request)
         else:
@@ -312,12 +314,12 @@ class Poller:
         self._take(found)
         self._up()
         if cause is GapCause.REFUSED:
-            self._heard(request.device)
+            self._met(request.device, answered_ms=now_ms)
         self._count(request, cause, detail, quiet=quiet)
         return found
 
-    def _heard(self, device: DeviceId) -> None:
-        self._contacts[device] = self.contact(device)._replace(answered_ms=self._clock.now_ms())
+    def _met(self, device: DeviceId, **when_ms: Ms) -> None:
+        self._contacts[device] = self.contact(device)._replace(**when_ms)
 
     def _answers(self, request: Request) -> None:
         ended = self.plan.answered(request)

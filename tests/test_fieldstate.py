@@ -182,6 +182,7 @@ async def test_a_port_that_is_gone_is_the_links_failure_and_nobody_is_left_alone
         assert 10 < link["since_s"] <= 30
         assert {d["pause"] for d in devices.values()} == {None}
         assert {d["said"] for d in devices.values()} == {"cannot be asked: link bus is down"}
+        assert all(d["asked_s"] > 10 for d in devices.values()), "what could not leave is no question"
         assert "down: bus" in text
         tries = site.chances
         site.carrier.plug()
