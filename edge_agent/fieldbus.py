@@ -50,13 +50,15 @@ class FieldLine:
         self.link = link
         self.is_serial: bool = link.framing is not None
         self.stamp: Stamp | None = None
-        self._shared_with: tuple[str, ...] = ()
-        self._devices = tuple(d for d in devices if d.link == spec.id)
+        self.devices: tuple[DeviceId, ...] = tuple(d.id for d in devices if d.link == spec.id)
+        self.others: tuple[str, ...] = ()
+        """The other masters that were heard, in words with the devices that they ask."""
+        self._specs = tuple(d for d in devices if d.link == spec.id)
         self._modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
         drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in self._modules.items()}
         self._drivers = {d.id: drivers[d.profile.driver] for d in devices}
-        self._turnaround_s: dict[DeviceId, float | None] = {d.id: None for d in self._devices}
-        self.requests: tuple[Request, ...] = tuple(r for d in self._devices for r in self._planned(d))
+        self._turnaround_s: dict[DeviceId, float | None] = {d.id: None for d in self._specs}
+        self.requests: tuple[Request, ...] = tuple(r for d in self._specs for r in self._planned(d))
         if self.is_serial:
             listening = importlib.import_module("drivers.link.listening")
             link.ear = listening.Overhearing(link.framing, reply_s=spec.timeout_s)
@@ -81,6 +83,11 @@ class FieldLine:
             await driver.close()
         await self.link.close()
 
+    @property
+    def where(self) -> str:
+        """The port or endpoint, and the form of the line: "/dev/ttyUSB0, 9600 8N1"."""
+        return f"{self.link.name}, {self.link.framing}" if self.is_serial else f"{self.link.name}"
+
     def latency(self, device: DeviceId) -> Any:
         """How long the device takes to answer, as its driver has seen it; None where it has not, or does not look."""
         report = getattr(self._drivers.get(device), "latency", None)
@@ -92,7 +99,7 @@ class FieldLine:
         """The line's questions anew, where a device answers so much faster or slower than was thought that others are
         cheaper; None: they stay as they are."""
         fresh: dict[DeviceId, tuple[Request, ...]] = {}
-        for device in self._devices:
+        for device in self._specs:
             seen = self.latency(device.id)
             if not self.is_serial or seen is None or seen.typical_s is None:
                 continue
@@ -106,8 +113,8 @@ class FieldLine:
         if not fresh:
             return None
         log.info("questions planned anew", link=self.spec.id, devices=sorted(fresh))
-        kept = {d.id: tuple(r for r in self.requests if r.device == d.id) for d in self._devices}
-        self.requests = tuple(r for d in self._devices for r in fresh.get(d.id, kept[d.id]))
+        kept = {d.id: tuple(r for r in self.requests if r.device == d.id) for d in self._specs}
+        self.requests = tuple(r for d in self._specs for r in fresh.get(d.id, kept[d.id]))
         return self.requests
 
     def _planned(self, device: DeviceSpec, before: Sequence[Request] = ()) -> tuple[Request, ...]:
@@ -154,9 +161,9 @@ class FieldLine:
     def _objection(self, masters: Sequence[str]) -> str:
         if not masters:
             return ""
+        before, self.others = self.others, tuple(masters)
         if self.spec.shared_line:
-            if tuple(masters) != self._shared_with:
-                self._shared_with = tuple(masters)
+            if before != self.others:
                 log.info("sharing the line", link=self.spec.id, others=list(masters))
             return ""
         if self.stamp is not None:

@@ -23,6 +23,9 @@ PAUSE_MS = 15_000
 """A device's first pause after a failure; it doubles with each further one."""
 
 LONGEST_PAUSE_MS = 300_000
+TOGETHER_MS = 120_000
+"""Devices that fell silent within this time of each other may have done so for one reason."""
+
 REFUSED_PAUSE_MS = 3_600_000
 """A question that was refused is asked again after an hour: its registers may come with another firmware."""
 
@@ -123,8 +126,20 @@ class PollPlan:
         return min((max(t.due_ms, self._paused_until(t.request.device)) for t in self._turns), default=None)
 
     def answered(self, request: Request) -> Pause | None:
-        """The device answered: it is asked as usual again. Returns the pause that ends with this, if there was one."""
-        return self._pauses.pop(request.device, None)
+        """The device answered: it is asked as usual again. Returns the pause that ends with this, if there was one.
+
+        If every device of the link had fallen silent at once, it was the line, and the line is whole again: the others
+        are tried now.
+        """
+        ended = self._pauses.get(request.device)
+        if ended is None:
+            return None
+        was_the_line = self._pauses.keys() == {t.request.device for t in self._turns}
+        del self._pauses[request.device]
+        for device, pause in self._pauses.items() if was_the_line else ():
+            if pause.cause is GapCause.NO_REPLY and abs(pause.since_ms - ended.since_ms) <= TOGETHER_MS:
+                self._pauses[device] = pause._replace(next_ms=0)
+        return ended
 
     def failed(self, request: Request, cause: GapCause, now_ms: Ms, detail: str = "") -> Pause | None:
         """The question failed. Returns the device's pause, or None where it is not the device that is at fault."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import structlog
 
 from edge_agent.model import DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Request
-from edge_agent.plan import Pause, PollPlan, Reconnect
+from edge_agent.plan import PollPlan, Reconnect
 from edge_agent.ports import Clock, Driver, DriverError
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ _SAY_AGAIN_MS = 60_000
 
 
 _LONG_AWAY_MS = 600_000
+_SILENCE_MS = 50
 
 _REPLAN_MS = 60_000
 
@@ -52,17 +54,38 @@ class Line(Protocol):
         """The questions anew, where cheaper ones are known by now; None: they stay as they are."""
 
 
-class LinkState(NamedTuple):
-    """Whether a link is up, since when, and if not: why, and when it is tried again (None: not by itself).
+class Phase(StrEnum):
+    """How a link is."""
 
-    While it is listened to before the first question it is up, and `detail` says so. All boot time.
+    UP = "up"
+    LISTENING = "listening"  # before the first question
+    GIVEN_UP = "given_up"  # to another master
+    DOWN = "down"
+
+
+class LinkState(NamedTuple):
+    """How a link is, since when, and if it is not simply up: why, and when it is tried again (None: not by itself).
+
+    All boot time.
     """
 
     link: LinkId
-    up: bool
+    phase: Phase
     since_ms: Ms
     detail: str
     next_try_ms: Ms | None
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a channel; while it is listened to there is."""
+        return self.phase in {Phase.UP, Phase.LISTENING}
+
+
+class Contact(NamedTuple):
+    """When a device was asked last, and when it last answered anything, be it a refusal. Boot time; None: never."""
+
+    asked_ms: Ms | None = None
+    answered_ms: Ms | None = None
 
 
 class Poller:
@@ -98,7 +121,8 @@ class Poller:
         self._silenced = ""  # why nothing may be asked on this line
         self._said_ms: Ms | None = None
         self._reconnect = Reconnect()
-        self._state = LinkState(link, True, clock.now_ms(), "", None)
+        self._state = LinkState(link, Phase.UP, clock.now_ms(), "", None)
+        self._contacts: dict[DeviceId, Contact] = {}
         self._readers: list[tuple[DeviceId, asyncio.Future[list[Outcome]]]] = []
         self._to_confirm: dict[DeviceId, None] = {}
         self._wake = asyncio.Event()
@@ -108,6 +132,9 @@ class Poller:
     @property
     def state(self) -> LinkState:
         return self._state
+
+    def contact(self, device: DeviceId) -> Contact:
+        return self._contacts.get(device, Contact())
 
     async def run(self) -> None:
         """Poll until cancelled; the driver is closed on the way out."""
@@ -138,7 +165,10 @@ class Poller:
             await self._close_quietly()
 
     async def read_now(self, device: DeviceId) -> list[Outcome]:
-        """Everything the device has, asked for as soon as the link is free; also a device that is being left alone."""
+        """Everything the device has, asked for as soon as the link is free; also a device that is being left alone.
+
+        Of a device that keeps silent only the first question is asked: the others on the link wait for one time-out.
+        """
         reader: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self._readers.append((device, reader))
         self._wake.set()
@@ -166,7 +196,6 @@ class Poller:
                     await self._rest()
                 continue
             self._up()
-            self._state = self._state._replace(detail="")
             if objection:
                 self._give_way(objection)
             return
@@ -184,7 +213,7 @@ class Poller:
 
     def _listening(self, left_s: float) -> None:
         self.last_pass_ms = self._clock.now_ms()
-        self._up()
+        self._up(Phase.LISTENING)
         detail = f"listening before the first question, {left_s:.0f} s left"
         self._state = self._state._replace(detail=detail)
         self._turn_away(detail)
@@ -205,7 +234,7 @@ class Poller:
         """The line is another's: nothing is asked on it by this process any more."""
         self._silenced = objection
         log.warning("another master has the line", link=self.link, detail=objection)
-        self._state = LinkState(self.link, False, self._clock.now_ms(), objection, None)
+        self._state = LinkState(self.link, Phase.GIVEN_UP, self._clock.now_ms(), objection, None)
         self._changed(self._state)
 
     async def _keep_silent(self) -> None:
@@ -235,10 +264,16 @@ class Poller:
         while self._readers:
             device, reader = self._readers.pop(0)
             found: list[Outcome] = []
+            began_ms = self._clock.now_ms()
+            lost: Gap | None = None
             for request in self._of(device):
                 if reader.done():
                     break
+                if lost is not None:
+                    found += [lost._replace(quantity=q) for q in request.quantities]
+                    continue
                 found += await self._ask(request)
+                lost = _lost(found, self._clock.now_ms() - began_ms)
             if not reader.done():
                 reader.set_result(found)
 
@@ -260,9 +295,12 @@ class Poller:
         if self._is_silenced():
             return [Gap(request.device, q, GapCause.LINK_DOWN, self._clock.now_ms(), self._silenced)
                     for q in request.quantities]  # fmt: skip
+        asked_ms = self._clock.now_ms()
         try:
             found = list(await self._driver.read(request))
         except DriverError as error:
+            if error.sent:
+                self._met(request.device, asked_ms=asked_ms)
             return self._failed(request, error.cause, str(error))
         except Exception as bug:
             # Not one of the four: a mistake in a driver. The link starts afresh; the task goes on.
@@ -273,6 +311,9 @@ class Poller:
         self._take(found)
         self._up()
         cause, detail = _verdict(found)
+        self._met(request.device, asked_ms=asked_ms)
+        if cause in {None, GapCause.REFUSED}:
+            self._met(request.device, answered_ms=self._clock.now_ms())
         if cause is None:
             self._answers(request)
         else:
@@ -290,8 +331,13 @@ class Poller:
             return found
         self._take(found)
         self._up()
+        if cause is GapCause.REFUSED:
+            self._met(request.device, answered_ms=now_ms)
         self._count(request, cause, detail, quiet=quiet)
         return found
+
+    def _met(self, device: DeviceId, **when_ms: Ms) -> None:
+        self._contacts[device] = self.contact(device)._replace(**when_ms)
 
     def _answers(self, request: Request) -> None:
         ended = self.plan.answered(request)
@@ -320,19 +366,22 @@ class Poller:
         self._said[id(request)] = what
         return True
 
-    def _up(self) -> None:
+    def _up(self, phase: Phase = Phase.UP) -> None:
         self._reconnect.up()
-        if not self._state.up:
-            now_ms = self._clock.now_ms()
-            log.info("link up", link=self.link, after_s=(now_ms - self._state.since_ms) / 1000)
-            self._state = LinkState(self.link, True, now_ms, "", None)
+        was = self._state
+        if was.phase is phase:
+            return
+        now_ms = self._clock.now_ms()
+        self._state = LinkState(self.link, phase, now_ms, "", None)
+        if not was.up:
+            log.info("link up", link=self.link, after_s=(now_ms - was.since_ms) / 1000)
             self._changed(self._state)
 
     def _down(self, detail: str) -> None:
         now_ms = self._clock.now_ms()
         was = self._state
         next_ms = self._reconnect.failed(now_ms, self._chance())
-        self._state = LinkState(self.link, False, was.since_ms if not was.up else now_ms, detail, next_ms)
+        self._state = LinkState(self.link, Phase.DOWN, was.since_ms if not was.up else now_ms, detail, next_ms)
         if was.up or was.detail != detail:
             log.warning("link down", link=self.link, detail=detail)
         if was.up:
@@ -361,9 +410,15 @@ class Poller:
             self._wake.clear()
 
 
-def pauses(pollers: Iterable[Poller]) -> list[Pause]:
-    """The devices that are being left alone, on all links."""
-    return [pause for poller in pollers for pause in poller.plan.pauses()]
+def _lost(found: Sequence[Outcome], took_ms: Ms) -> Gap | None:
+    """The gap that more questions would bring as well: nothing but silence has come so far, and it took its time.
+
+    A question that a driver holds back, because an earlier answer is still owed, takes none and says nothing.
+    """
+    gaps = [o for o in found if isinstance(o, Gap) and o.cause in {GapCause.NO_REPLY, GapCause.LINK_DOWN}]
+    if not gaps or len(gaps) < len(found):
+        return None
+    return gaps[0] if took_ms >= _SILENCE_MS or gaps[0].cause is GapCause.LINK_DOWN else None
 
 
 def _verdict(found: Sequence[Outcome]) -> tuple[GapCause | None, str]:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from drivers.gate import GateRefused, modbus_rtu
 from drivers.link.checksums import modbus_crc
+from drivers.link.latency import LatencyFilter
 from drivers.modbus import raw_of, requests
 from drivers.modbus.exchange import DeviceBusy, NoSuchRegister
-from drivers.modbus.latency import LatencyFilter
 from drivers.modbus.owed import LATEST_S, NARROW_S, Owed, Shape
 from drivers.modbus.planning import plan_of
 from drivers.modbus.rtu import RtuExchange, RtuSession

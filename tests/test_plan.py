@@ -130,6 +130,40 @@ def test_a_device_that_comes_back_is_asked_as_usual_at_once():
     assert plan.pauses() == ()
 
 
+def mended(cut_s: float, *, long_dead: bool = False) -> tuple[list[float], int]:
+    """Eight devices on a line that was cut for so long: how long after the mending each answers; how often the one that
+    was dead before was tried in the hour after."""
+    plan = PollPlan([request(f"m{n}", 15) for n in range(8)], 0)
+    cut_ms, mended_ms = 3_600_000, 3_600_000 + round(1000 * cut_s)
+    back: dict[str, float] = {}
+    tries = 0
+    for now_ms in range(0, mended_ms + 3_600_000, 250):
+        while (due := plan.due(now_ms)) is not None:
+            dead = long_dead and due.device == "m0"
+            if dead or cut_ms <= now_ms < mended_ms:
+                plan.failed(due, GapCause.NO_REPLY, now_ms)
+                tries += dead and now_ms >= mended_ms
+            else:
+                plan.answered(due)
+                if now_ms >= mended_ms:
+                    back.setdefault(due.device, (now_ms - mended_ms) / 1000)
+    return sorted(back.values()), tries
+
+
+def test_when_a_line_is_whole_again_the_first_answer_brings_all_devices_back():
+    back_s, _ = mended(3600)
+    assert len(back_s) == 8
+    assert back_s[-1] <= LONGEST_PAUSE_MS / 1000 + 15
+    assert back_s[-1] - back_s[0] <= 15, "all within a poll of the first"
+
+
+def test_a_device_that_was_dead_before_the_line_was_cut_is_not_tried_for_the_lines_sake():
+    back_s, tries = mended(3600, long_dead=True)
+    assert len(back_s) == 7
+    assert back_s[-1] - back_s[0] <= 15
+    assert 11 <= tries <= 12, "every five minutes, as before"
+
+
 @pytest.mark.parametrize("cause", [GapCause.NO_REPLY, GapCause.BAD_REPLY])
 def test_silence_and_garbage_pause_the_device(cause):
     plan = PollPlan([request()], 0)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.settings.site import Paths
+
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "systemd"
 EXPOSURE_LIMIT = 15  # tenths of a point; a well-kept Debian daemon scores 12, most score over 90
@@ -80,3 +82,11 @@ def test_a_watchdog_is_set_and_ends_with_stacks():
     assert "Type=notify" in lines
     assert "WatchdogSignal=SIGABRT" in lines
     assert any(line.startswith("WatchdogSec=") for line in lines)
+
+
+def test_a_restart_finds_the_stamps_of_the_last_questions():
+    """The runtime folder outlives a restart, else every restart costs a settlement line 16 minutes of silence."""
+    lines = (SYSTEMD / "edge-agent.service").read_text(encoding="utf-8").splitlines()
+    folders = [line.partition("=")[2] for line in lines if line.startswith("RuntimeDirectory=")]
+    assert [f"/run/{folder}" for folder in folders] == [Paths().runtime]
+    assert "RuntimeDirectoryPreserve=restart" in lines

@@ -13,7 +13,8 @@ from drivers.dlt645.exchange import Asked, Exchange, OldEdition, Session
 from drivers.dlt645.frame import READ
 from drivers.dlt645.planning import Question, plan_of, split
 from drivers.link import Answer, Link, converse
-from edge_agent.model import Frame, GapCause, LinkSpec, Ms, Outcome, Request
+from drivers.link.latency import Latency, LatencyFilter
+from edge_agent.model import DeviceId, Frame, GapCause, LinkSpec, Ms, Outcome, Request
 from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply, Refused
 
 REFUSED_FOR_MS = 3_600_000
@@ -37,6 +38,8 @@ class Dlt645Driver:
         self._timeout_s = timeout_s
         self._now_ms = now_ms
         self._session = Session(now_ms, timeout_s)
+        self._latencies: dict[str, LatencyFilter] = {}  # by address
+        self._addresses: dict[DeviceId, str] = {}
         self._silent = 0
 
     async def read(self, request: Request) -> list[Outcome]:
@@ -45,6 +48,7 @@ class Dlt645Driver:
         Raises LinkDown, NoReply, BadReply or Refused when not one register was answered for; each keeps the bytes.
         """
         plan = plan_of(request)
+        self._addresses[request.device] = plan.address
         found: list[Outcome] = []
         n = 0
         while n < len(plan.questions):
@@ -92,6 +96,11 @@ class Dlt645Driver:
     async def close(self) -> None:
         await self.link.close()
         self._session.clear()
+
+    def latency(self, device: DeviceId) -> Latency | None:
+        """How long the device takes to answer; None before it was asked for the first time."""
+        seen = self._latencies.get(self._addresses.get(device, ""))
+        return seen.report() if seen else None
 
     async def _item(self, address: str, di: int) -> Answer:
         """All of an item, from as many frames as it takes; the round trip holds them one after another."""
@@ -154,6 +163,8 @@ class Dlt645Driver:
             raise
         except DriverError as error:
             session.give_up(exchange.asked, exchange.asked_ms)
+            if isinstance(error, NoReply) and not error.received:
+                self._seen(exchange.asked.address).missed()
             if isinstance(error, BadReply):
                 session.clear()  # the link was drained: what is begun in the buffer has no end any more
             self._silent = self._silent + 1 if isinstance(error, NoReply) and not error.received else 0
@@ -162,7 +173,14 @@ class Dlt645Driver:
                 await link.close()
             raise
         self._silent = 0
+        self._seen(exchange.asked.address).answered(answer.waited_s)
         return exchange, answer
+
+    def _seen(self, address: str) -> LatencyFilter:
+        seen = self._latencies.get(address)
+        if seen is None:
+            seen = self._latencies[address] = LatencyFilter()
+        return seen
 
     def _is_silent_alone(self, address: str, question: Question) -> bool:
         """Whether a meter that lives has now kept silent at this question often enough."""

@@ -1,8 +1,9 @@
 """Byte links: a channel that is opened, asked through a gate and closed, and the one way to converse on it.
 
 `open_link` gives the link that a specification names; it connects at the first question. The parts: `base` (what every
-link has, `converse`), `tcp` (Modbus TCP, and converters onto a serial line), `serial` (a port), `carrier` (a simulated
-line), `memory` (a function), `framing` (how long a character takes), `listening` (who else is master on a line).
+link has, `converse`), `tcp` (Modbus TCP, and converters onto a serial line), `serial` (a port), `holder` (who else has
+the port), `carrier` (a simulated line), `memory` (a function), `framing` (how long a character takes), `latency` (how
+long a device takes), `listening` (who else is master on a line).
 """
 
 from __future__ import annotations

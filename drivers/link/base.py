@@ -287,11 +287,17 @@ async def converse(voice: Voice, exchange: Exchange, timeout_s: float) -> Answer
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[bytes] = loop.create_future()
     said_s = loop.time() + len(exchange.request) * link.char_s
-    waiting = asyncio.timeout_at(said_s + timeout_s)
     first_s: float | None = None
 
+    def expire() -> None:
+        if not answered.done():
+            answered.set_exception(exchange.expired())
+
+    # A bare timer: asyncio's time-out context costs as much as decoding ten values, and a question has one end anyway.
+    timer = loop.call_at(said_s + timeout_s, expire)
+
     def take(data: bytes) -> None:
-        nonlocal first_s
+        nonlocal first_s, timer
         now_s = loop.time()
         first_s = now_s if first_s is None else first_s
         try:
@@ -304,21 +310,18 @@ async def converse(voice: Voice, exchange: Exchange, timeout_s: float) -> Answer
             if not answered.done():
                 answered.set_result(payload)
             link.listen(None, None)
-        elif link.gap_s is not None and not answered.done() and not waiting.expired():
-            waiting.reschedule(min(said_s + timeout_s, now_s + link.gap_s))
+        elif (gap_s := link.gap_s) is not None and not answered.done():
+            timer.cancel()
+            timer = loop.call_at(min(said_s + timeout_s, now_s + gap_s), expire)
 
     def lost(why: str) -> None:
         if not answered.done():
             answered.set_exception(LinkDown(why, received=exchange.received))
 
     try:
-        try:
-            async with waiting:
-                link.listen(take, lost)
-                voice.write(exchange.request)
-                payload = await answered
-        except TimeoutError:
-            raise exchange.expired() from None
+        link.listen(take, lost)
+        voice.write(exchange.request)
+        payload = await answered
     except DriverError as error:
         link.listen(None, None)
         error.sent = error.sent or exchange.request
@@ -330,6 +333,7 @@ async def converse(voice: Voice, exchange: Exchange, timeout_s: float) -> Answer
             await link.drain()
         raise
     finally:
+        timer.cancel()
         link.listen(None, None)
         if answered.done() and not answered.cancelled():
             answered.exception()  # looked at: the loop need not complain about it

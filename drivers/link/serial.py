@@ -20,6 +20,7 @@ import structlog
 
 from drivers.link.base import Link
 from drivers.link.framing import Framing
+from drivers.link.holder import holder_of
 from edge_agent.model import Ms
 from edge_agent.ports import LinkDown
 
@@ -60,7 +61,7 @@ class SerialLink(Link):
         except (OSError, termios.error) as error:
             if port is not None:
                 os.close(port)
-            raise LinkDown(f"{self.path}: {_said(error)}") from error
+            raise LinkDown(f"{self.path}: {_said(error, self.path)}") from error
         except LinkDown:
             if port is not None:
                 os.close(port)
@@ -81,7 +82,7 @@ class SerialLink(Link):
         try:
             fcntl.flock(port, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LinkDown(f"{self.path} is in use by another program") from None
+            raise LinkDown(f"{self.path} is in use by {holder_of(self.path)}") from None
         fcntl.ioctl(port, termios.TIOCEXCL)
 
     def _set(self, port: int, framing: Framing) -> None:
@@ -122,8 +123,8 @@ class SerialLink(Link):
         try:
             written = os.write(self._port, data)
         except OSError as error:
-            self._broke(_said(error))
-            raise LinkDown(f"{self.path}: {_said(error)}") from error
+            self._broke(_said(error, self.path))
+            raise LinkDown(f"{self.path}: {_said(error, self.path)}") from error
         if written != len(data):
             self._broke("takes no more bytes")
             raise LinkDown(f"{self.path} takes no more bytes")
@@ -134,7 +135,7 @@ class SerialLink(Link):
         except BlockingIOError:
             return
         except OSError as error:
-            self._broke(_said(error))
+            self._broke(_said(error, self.path))
             return
         if data:
             self._came(data)
@@ -163,13 +164,13 @@ def _form_of(flags: int, baud: int) -> str:
     return f"{Framing(baud, parity, size, 2 if flags & termios.CSTOPB else 1)}"
 
 
-def _said(error: OSError | termios.error) -> str:
+def _said(error: OSError | termios.error, path: str) -> str:
     number: int = (error.errno if isinstance(error, OSError) else error.args[0]) or errno.EIO
     match number:
         case errno.ENOENT | errno.ENODEV | errno.ENXIO | errno.EIO:
             return f"no such port now ({os.strerror(number)}): is the adapter plugged in?"
         case errno.EBUSY:
-            return "in use by another program"
+            return f"in use by {holder_of(path)}"
         case errno.EACCES | errno.EPERM:
             return "no permission: the user edge-agent's group must own the port"
         case errno.EAGAIN:

@@ -95,7 +95,7 @@ class Block:
         values = self._unpack(data if self._pick is None else bytes(self._pick(data)))
         for raw, slot in zip(values, self._slots, strict=True):
             quantity, address, num, den, low, high, step, ulp, absent, read, text = slot
-            if raw in absent:
+            if absent and raw in absent:
                 found.append(Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} reads {_shown(raw)}"))
                 continue
             if read is not None:
@@ -109,8 +109,8 @@ class Block:
                 raw = value
             scaled = raw * num / den + 0.0  # + 0.0: a register may say -0.0
             if low <= scaled <= high:
-                if ulp:
-                    step = max(step, math.ulp(raw) * ulp)
+                if ulp and (grain := math.ulp(raw) * ulp) > step:
+                    step = grain
                 found.append(Reading(device, quantity, scaled, step, bt_ms, frame))
             elif not math.isfinite(raw):  # NaN compares false
                 found.append(Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} reads {raw}"))

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable
 
 from drivers.link import Answer, Link, converse
+from drivers.link.latency import Latency, LatencyFilter
 from drivers.modbus.decoding import Block
 from drivers.modbus.exchange import DeviceBusy, NoSuchRegister, Session, TcpExchange
-from drivers.modbus.latency import Latency, LatencyFilter
 from drivers.modbus.owed import Shape
 from drivers.modbus.planning import Plan, plan_of
 from drivers.modbus.rtu import RtuExchange, RtuSession
@@ -171,7 +171,10 @@ class ModbusDriver:
         return self._session.ask(unit, function, start, count, _now_s())
 
     def _seen(self, unit: int) -> LatencyFilter:
-        return self._latencies.setdefault(unit, LatencyFilter())
+        seen = self._latencies.get(unit)
+        if seen is None:
+            seen = self._latencies[unit] = LatencyFilter()
+        return seen
 
     def _learn_late(self) -> None:
         came_late = self._session.came_late

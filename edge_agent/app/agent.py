@@ -23,7 +23,7 @@ from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import Control
-from edge_agent.fieldbus import open_line
+from edge_agent.fieldbus import FieldLine, open_line
 from edge_agent.holding import AskedStamp
 from edge_agent.image import ProcessImage, Snapshot
 from edge_agent.listing import sentence
@@ -64,7 +64,8 @@ class Agent:
         self.core = core_of(self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set)
         at = {d: p.id for p in self.archive.points.values() for d in (p.meter, p.ct) if d is not None}
         self.image = ProcessImage({d.id: (d.link, at.get(d.id)) for d in devices})
-        self.pollers = [self._poller(link, devices) for link in link_specs(site)]
+        self.lines = {link.id: self._line(link, devices) for link in link_specs(site)}
+        self.pollers = [self._poller(line) for line in self.lines.values()]
         self._link_of = {d.id: d.link for d in devices}
         self._asked_bt: dict[DeviceId, Ms] = {}
         self._stopping = asyncio.Event()
@@ -84,7 +85,7 @@ class Agent:
         )
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
-            site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
+            self.lines, site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
         )  # fmt: skip
         self.uplink = Uplink(
             site.mqtt, site.site, self.store, self.clock, self.documents,
@@ -244,11 +245,13 @@ class Agent:
 
     # -- wiring -------------------------------------------------------------------------------------------------
 
-    def _poller(self, link: LinkSpec, devices: tuple[DeviceSpec, ...]) -> Poller:
+    def _line(self, link: LinkSpec, devices: tuple[DeviceSpec, ...]) -> FieldLine:
         stamp = AskedStamp(Path(self.site.paths.runtime), link.id, SystemClock().now_ms)
-        line = open_line(link, devices, self.clock, stamp=stamp)
+        return open_line(link, devices, self.clock, stamp=stamp)
+
+    def _poller(self, line: FieldLine) -> Poller:
         return Poller(
-            link.id, line, line.requests, clock=self.clock, take=self.image.take, chance=random.random,
+            line.spec.id, line, line.requests, clock=self.clock, take=self.image.take, chance=random.random,
             line=line if line.is_serial else None,
         )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from edge_agent.app.fieldstate import FieldState
 from edge_agent.app.identity import Identity
 from edge_agent.archive import Archive
 from edge_agent.audit.topic import Verdict
@@ -29,9 +30,10 @@ from edge_agent.contract.messages import (
 )
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.core import Core
+from edge_agent.fieldbus import FieldLine
 from edge_agent.image import ProcessImage
-from edge_agent.model import ClockState, Ms, PointId
-from edge_agent.poller import Poller, pauses
+from edge_agent.model import ClockState, LinkId, Ms, PointId
+from edge_agent.poller import Poller
 from edge_agent.ports import Clock
 from edge_agent.store import Store
 from edge_agent.uplink import Uplink
@@ -53,6 +55,7 @@ class Documents:
     store: Store
     clock: Clock
     pollers: Sequence[Poller]
+    lines: Mapping[LinkId, FieldLine]
     ack: str
     started_bt_ms: Ms
     uplink: Callable[[], Uplink]
@@ -142,19 +145,16 @@ class Documents:
 
     def full(self) -> dict[str, Any]:
         """Everything that `edge-agent status` shows, as plain data."""
-        stats, report, now_bt = self.store.stats(), self.uplink().report, self.clock.now_ms()
+        stats, report = self.store.stats(), self.uplink().report
         state = self.clock.state()
-        waits = {p.device: p for p in pauses(self.pollers)}
+        field = FieldState(self.pollers, self.lines, self.image.latest.values(), self.clock.now_ms(), state)
         return {
             "gateway": self.identity.site.gateway,
             "agent": self.identity.agent,
             "boot_id": self.identity.boot_id,
             "clock": {"quality": state.quality.value, "utc": self._at() or None, "error_ms": state.error_ms},
-            "links": [{"id": p.link, "up": p.state.up, "detail": p.state.detail} for p in self.pollers],
-            "devices": [
-                {"id": d, **h, "next_try_s": (waits[d].next_ms - now_bt) / 1000 if d in waits else None}
-                for d, h in self.image.health().items()
-            ],
+            "links": field.links(),
+            "devices": field.devices(self.image.health()),
             "points": [self._point_for_person(p) for p in self.archive.points],
             "store": {
                 "epoch": stats.epoch,

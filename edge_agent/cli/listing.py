@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -64,12 +64,7 @@ def show_status(state: Mapping[str, Any]) -> None:
         f"store: {store['depth']} message(s) not acknowledged, last number {store['last']}, "
         f"{store['disk_free_mib']} MiB free;  broker: {uplink['state']}"
     )
-    for link in state["links"]:
-        click.echo(f"link {link['id']}: {'up' if link['up'] else 'down: ' + link['detail']}")
-    for device in state["devices"]:
-        said = f"does not answer ({device['cause']}: {device['detail']})" if device["failures"] else "answers"
-        pause = f", next try in {device['next_try_s']:.0f} s" if device.get("next_try_s") is not None else ""
-        click.echo(f"device {device['id']} on {device['link']}: {said}{pause}")
+    show_field(state)
     for point in state["points"]:
         trial = "on trial" if point["trial"] else "accepted"
         load = f"load rate {100 * point['load_rate']:.1f} %" if point["load_rate"] is not None else "load rate unknown"
@@ -78,6 +73,58 @@ def show_status(state: Mapping[str, Any]) -> None:
             click.echo(f"  {topic['topic']}: {topic['said']}")
         for finding in point["open"]:
             click.echo(f"  open: {finding['finding']} ({finding['severity']})")
+
+
+def show_field(state: Mapping[str, Any], out: TextIO | None = None, *, width: int | None = None) -> None:
+    """Links and devices: how they are, since when, and what happens next."""
+    console = Console(file=out, width=width)
+    if width is None and not console.is_terminal:
+        console = Console(file=out, width=220)
+    console.print(_links(state["links"]))
+    console.print(_devices(state["devices"]))
+
+
+def _links(links: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("link", "where", "since", "last frame", "next try", "state")
+    for link in links:
+        said = link["said"] + (f": {link['advice']}" if link["advice"] and link["advice"] not in link["said"] else "")
+        table.add_row(
+            link["id"], link["where"], span(link["since_s"]), ago(link["last_frame_s"]), ahead(link["next_try_s"]), said
+        )
+    return table
+
+
+def _devices(devices: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table("device", "link", "latency", "asked", "answered", "left alone", "fails", "next try", "state")
+    for device in devices:
+        latency, pause = device["latency_ms"], device["pause"]
+        table.add_row(
+            device["id"], device["link"],
+            "" if latency is None else f"{latency['last']:.0f} ms, to {max(latency['longest'], latency['late']):.0f}",
+            ago(device["asked_s"]), ago(device["answered_s"]),
+            "" if pause is None else f"for {span(pause['since_s'])}", "" if pause is None else str(pause["failures"]),
+            ahead(device["next_try_s"]), device["said"],
+        )  # fmt: skip
+    return table
+
+
+def span(seconds: float) -> str:
+    """A time that has passed, as people say it: "8 s", "12 min", "3 h 5 min", "2 d 4 h"."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def ago(seconds: float | None) -> str:
+    return "never" if seconds is None else f"{span(seconds)} ago"
+
+
+def ahead(seconds: float | None) -> str:
+    return "" if seconds is None else f"in {span(seconds)}"
 
 
 @contextmanager

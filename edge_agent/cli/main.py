@@ -128,16 +128,24 @@ def plan(site_path: Path, gateway_baud: int | None, turnaround_ms: float | None,
 @main.command()
 @click.argument("device")
 @site_option
+@click.option("--watch", "watch_s", is_flag=False, flag_value=5.0, type=click.FloatRange(min=0.2), metavar="[S]",
+              help="again and again, every S seconds (5), until Ctrl-C; --json: one line for each round")  # fmt: skip
 @json_option
-def read(device: str, site_path: Path, as_json: bool) -> None:
+def read(device: str, site_path: Path, watch_s: float | None, as_json: bool) -> None:
     """Read a device once: register, raw, secondary, primary, unit and frame of every quantity.
 
     \b
     Example:  edge-agent read m1 --site config/examples/factory.toml
+              edge-agent read m1 --watch 2
     """
     from edge_agent.cli.reading import read_rows, show_rows
 
     site = site_or_exit(site_path)
+    if watch_s is not None:
+        from edge_agent.cli.watching import watch
+
+        watch(site, device, watch_s, as_json=as_json)
+        sys.exit(OK)
     try:
         rows = ask(Path(site.paths.runtime), "read", device=device)
     except NoAgent:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from tests.bench import ROOT
 
 STOP_S = 20.0
+SPARE_FILES = 64
 
 
 class Memory(NamedTuple):
@@ -29,6 +31,18 @@ def cpu_s(pid: int) -> float:
     clock behind it (clock_getcpuclockid(3)). Raises OSError when the process is gone.
     """
     return time.clock_gettime((~pid << 3) | 2)
+
+
+def files_allowed() -> int:
+    """How many files a process may have open here, once it has asked for all that it may have."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def room_for_files(count: int) -> None:
+    """Let this process have so many connections open. ValueError where the system does not allow it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count + SPARE_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count + SPARE_FILES, hard))
 
 
 def memory(pid: int) -> Memory:

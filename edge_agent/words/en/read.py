@@ -16,5 +16,18 @@ SENTENCES: dict[str, str] = {
         "What answered does not speak Modbus TCP as asked: check the port, and that no other device has this unit "
         "number."
     ),
+    "read.link_down_line": (
+        "Check that the adapter is plugged in and that the link's path names it, that this user may open it, and that "
+        "no other program has it."
+    ),
+    "read.no_reply_line": (
+        "Check the device's address and its supply, that A and B are not swapped, and that the link has the speed and "
+        "parity that the device is set to; then read again."
+    ),
+    "read.bad_reply_line": (
+        "Check speed and parity of the link, that no other device on the line has this address, and that nobody else "
+        "speaks on it."
+    ),
+    "read.refused_line": "The device has none of the registers asked for: check that its profile is the right one.",
     "read.refused": "The device has none of the registers asked for: check that its profile is the right one.",
 }
