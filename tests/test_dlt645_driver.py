@@ -161,7 +161,7 @@ def test_following_frames_are_joined_in_order(cuts):
     line = Line(follow(parts))
     found = asyncio.run(line.driver.read(request_of(*U)))
     assert said(found) == THREE
-    frame = found[0].frame  # type: ignore[union-attr]
+    frame = found[0].frame
     assert frame is not None
     assert frame.request == b"".join(line.link.sent)
     assert frame.reply.count(b"\x16") >= len(parts)

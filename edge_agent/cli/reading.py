@@ -18,7 +18,7 @@ from edge_agent.fieldbus import Stamp, open_line
 from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
 from edge_agent.listing import plain_outcome
 from edge_agent.load.points import Timeline
-from edge_agent.model import DeviceSpec, Gap, LinkSpec, Outcome
+from edge_agent.model import DeviceSpec, Gap, GapCause, LinkSpec, Outcome
 from edge_agent.ports import Clock, DriverError, LinkDown, NoReply
 from edge_agent.settings import Site, device_specs, link_specs
 from edge_agent.words import say
@@ -98,4 +98,7 @@ def show_rows(device: str, rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(
             row["register"], row["quantity"], row.get("raw", ""), value, primary, row["unit"], row.get("frame", "")
         )
-    Console(width=None if Console().is_terminal else 220).print(table)
+    console = Console(width=None if Console().is_terminal else 220)
+    console.print(table)
+    if any(row.get("gap") == GapCause.IMPLAUSIBLE for row in rows):
+        console.print(say("read.implausible"))
