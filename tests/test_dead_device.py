@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import pytest
+
 from drivers.link import CarrierLink
 from edge_agent.fieldbus import FieldLine
 from edge_agent.model import DeviceSpec, LinkSpec, Outcome, Profile, Quantity, Reading, Register
@@ -134,6 +136,7 @@ async def line_of_sixteen(dying: set[int], before_s: float, watched_s: float) ->
     return Watched(read_s, {f"m{n}": units[n].tried_s for n in dying}, died_s)
 
 
+@pytest.mark.timeout(1200)
 def test_a_dead_device_costs_the_others_less_than_one_time_out_for_each_back_off_period():
     alive = run_virtual(line_of_sixteen(set(), WARM_S, ALIVE_S))
     usual_s = statistics.median(alive.all_cycles_s(WARM_S))

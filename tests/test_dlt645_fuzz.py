@@ -9,6 +9,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
+
 from drivers.dlt645.exchange import Session
 from drivers.dlt645.items import layout, outcomes
 from edge_agent.model import Gap, GapCause, Identity, Quantity, Reading, Register
@@ -105,6 +107,7 @@ def mutated(chance: random.Random, number: int, seq: int, payload: bytes) -> tup
     return kind, front + bytes(frame)
 
 
+@pytest.mark.timeout(3600)
 def test_no_value_comes_from_a_frame_with_a_flaw():
     chance = random.Random(645)
     seen: Counter[str] = Counter()
@@ -154,6 +157,7 @@ REGISTERS = [
 ]
 
 
+@pytest.mark.timeout(3600)
 def test_any_octets_are_a_value_of_the_format_or_a_gap_with_its_cause():
     chance = random.Random(2007)
     seen: Counter[str] = Counter()

@@ -21,7 +21,7 @@ from tests.mutations import FRAMES, LONGEST_S, crc, mutated, pieces, rtu
 from tests.test_dlt645 import METER, di, framed
 
 
-def hdlc_sum(data: bytes) -> int:
+def hdlc_sum(data: bytes | bytearray) -> int:
     """ISO/IEC 13239, 4.2.5.2, bit by bit."""
     value = 0xFFFF
     for octet in data:

@@ -251,6 +251,7 @@ def registers(chance: Random) -> list[Register]:
     return found
 
 
+@pytest.mark.timeout(3600)
 def test_any_registers_are_a_value_that_can_be_or_a_gap_with_its_cause():
     chance, seen = Random(16), Counter[str]()
     blocks = [

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from simulator.clock import ScaledClock, boot_ms
 from simulator.line.carrier import Carrier
 from simulator.line.plan import LinePlan, StationPlan
 from simulator.line.pty import PtyLine
-from simulator.line.station import seat
+from simulator.line.station import LineClock, seat
 from simulator.line.uart import Format
 from simulator.line.virtual import LoopClock, run_virtual
 from simulator.line.wire import PacedLine
@@ -208,7 +209,6 @@ def test_in_memory_nothing_wrong_is_accepted_and_a_client_that_trusts_checksums_
         polls=trusting["polls"], values_right=trusting["right"], values_WRONG=trusting["WRONG"],
         readings_lost=f"{trusting['gap'] / (trusting['gap'] + trusting['right'] + trusting['WRONG']):.1%}",
     )  # fmt: skip
-    print(dict(seen), dict(trusting), lost_of_due, lost_by_hand)
     assert seen["WRONG"] == 0
     assert seen["polls"] >= POLLS
     assert seen["right"] > 1.5 * seen["polls"]
@@ -222,10 +222,11 @@ def test_behind_a_pty_nothing_wrong_is_accepted():
     """In real time, through termios; the answers that are late come a quarter of a second to two seconds late."""
     form = Format(115200, "N")
     trouble, book = Trouble(Random(9), late_from_s=0.35, late_to_s=2.0), Book()
-    stations = tuple(
-        StationPlan(d.id, d.id, lambda clock, seed, device=d.id: Troubled(device, trouble, book, clock, seed))  # type: ignore[misc, return-value]
-        for d in DEVICES
-    )
+
+    def hang(device: str) -> Callable[[LineClock, int], Any]:
+        return lambda clock, seed: Troubled(device, trouble, book, clock, seed)
+
+    stations = tuple(StationPlan(device.id, device.id, hang(device.id)) for device in DEVICES)
     plan = LinePlan("bus", form, 1, stations, (), tuple)
 
     async def poll(path: str) -> tuple[int, float]:
@@ -237,7 +238,6 @@ def test_behind_a_pty_nothing_wrong_is_accepted():
     with PtyLine(plan, ScaledClock(T0, 1.0, boot_ms())) as line:
         count, lost = asyncio.run(poll(line.path))
     seen = book.seen
-    print(dict(seen), dict(trouble.struck), lost)
     figures.report(
         "behind a pty, 115200 8N1, the same devices",
         polls=count, answers=trouble.struck["answers"], late=trouble.struck["late"],
