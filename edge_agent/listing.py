@@ -51,11 +51,11 @@ def plain_outcome(outcome: Outcome, profile: Profile, k: Timeline, now_ms: Ms) -
         "type": register.type,
         "unit": UNIT[outcome.quantity],
     }
-    if isinstance(outcome, Gap):
-        return {**row, "gap": outcome.cause.value, "detail": outcome.detail}
     if outcome.frame is not None:
         row |= {"asked": outcome.frame.request.hex(" "), "frame": outcome.frame.reply.hex(" ")}
         row["raw"] = raw_of(profile, register, outcome.frame).hex(" ")
+    if isinstance(outcome, Gap):
+        return {**row, "gap": outcome.cause.value, "detail": outcome.detail}
     if isinstance(outcome, Identity):
         return {**row, "text": outcome.text}
     row |= {"value": outcome.value, "step": outcome.step, "side": profile.side}

@@ -160,7 +160,7 @@ class GapCause(StrEnum):
     BUSY = "busy"
     LINK_DOWN = "link_down"
     NOT_AVAILABLE = "not_available"  # the meter's own "unsupported" value, or NaN
-    IMPLAUSIBLE = "implausible"
+    IMPLAUSIBLE = "implausible"  # no such value can be: `drivers.plausible`, or digits that are none
     CLOCK_UNSET = "clock_unset"
 
 
@@ -203,6 +203,8 @@ class Gap(NamedTuple):
     cause: GapCause
     bt_ms: Ms
     detail: str
+    frame: Frame | None = None
+    """The round trip that brought it, where the device answered and the answer holds no value."""
 
 
 Outcome = Reading | Identity | Gap

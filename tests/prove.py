@@ -84,6 +84,23 @@ PROOFS = (
         "peers", "the field bus against libmodbus, mbpoll and dlt645", "2 x 600 polls, 41 models", ("tests/peers",),
         {"EDGE_PROVE_PEER_POLLS": "600", "EDGE_PROVE_PEER_MODELS": "all"},
     ),
+    Proof(
+        "never-wrong", "late, corrupted and lost answers: no wrong value", "100,000 polls, 5,000 on a pty",
+        ("tests/test_never_wrong.py",), {"EDGE_PROVE_POLLS": "100000", "EDGE_PROVE_PTY_POLLS": "5000"},
+    ),
+    Proof(
+        "dead-device", "a dead device costs the others one time-out a back-off", "0, 1 and 3 of 16, 1 h",
+        ("tests/test_dead_device.py",), {"EDGE_PROVE_DEAD_S": "3600"},
+    ),
+    Proof(
+        "mutated-frames", "no decoder crashes, hangs or gives a value from a broken frame", "1,000,000 each",
+        ("tests/test_modbus_fuzz.py", "tests/test_dlt645_fuzz.py", "tests/test_listening_fuzz.py"),
+        {"EDGE_PROVE_FRAMES": "1000000"},
+    ),
+    Proof(
+        "gate", "whatever reaches the wire is a read", "1,000,000 cases", ("tests/test_gate_proof.py",),
+        {"EDGE_PROVE_GATE": "1000000"},
+    ),
 )  # fmt: skip
 
 

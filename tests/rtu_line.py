@@ -189,7 +189,7 @@ def unit(number: int, *registers: Register, every_s: float | None = None, most: 
 E32 = Register(Quantity.ACTIVE_ENERGY_IMPORT, "input:0", "u32", "Wh", every_s=60)
 P32 = Register(Quantity.ACTIVE_POWER, "input:2", "i32", "W", every_s=15)
 U16 = Register(Quantity.VOLTAGE_L1, "input:4", "u16", "V", 0.1, every_s=15)
-F16 = Register(Quantity.FREQUENCY, "input:40", "u16", "Hz", 0.01, every_s=60)
+F16 = Register(Quantity.CURRENT_N, "input:40", "u16", "A", 0.01, every_s=60)
 R32 = Register(Quantity.REACTIVE_POWER, "holding:0", "i32", "var", every_s=15)
 
 

@@ -454,7 +454,7 @@ def test_the_link_remembers_the_last_round_trips_good_and_bad():
         driver = ModbusDriver(link, 1.0)
         for _ in range(250):
             reading = (await driver.read(request))[0]
-            assert reading.frame is link.frames[-1]  # type: ignore[union-attr]
+            assert reading.frame is link.frames[-1]
         return link
 
     link = asyncio.run(poll())

@@ -74,7 +74,7 @@ def hammer(
                 numbers = {q.number for _, q in there.line.asked[first:] if q.unit == request.unit}
                 for outcome in got:
                     if isinstance(outcome, Reading):
-                        scale = {"voltage_l1": 0.1, "frequency": 0.01}.get(outcome.quantity, 0)
+                        scale = {"voltage_l1": 0.1, "current_n": 0.01}.get(outcome.quantity, 0)
                         raw = round(outcome.value / scale) if scale else int(outcome.value) & 0xFFFF
                         seen["right" if raw in {n & 0xFFFF for n in numbers} else "WRONG"] += 1
                     else:

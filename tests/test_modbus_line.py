@@ -91,7 +91,7 @@ async def polled(
             right = {n & 0xFFFF for n in range(first, len(asked)) if asked[n] == request.unit}
             for outcome in found:
                 if isinstance(outcome, Reading):
-                    scale = {"voltage_l1": 0.1, "frequency": 0.01}.get(outcome.quantity, 1.0)
+                    scale = {"voltage_l1": 0.1, "current_n": 0.01}.get(outcome.quantity, 1.0)
                     seen["right" if round(outcome.value / scale) & 0xFFFF in right else "WRONG"] += 1
     seen["late"] = sum(station.late for station in units)
     return seen

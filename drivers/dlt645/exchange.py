@@ -5,11 +5,14 @@ So a late answer is known for what it is as long as another question is being as
 a late answer to the *same* item of the same meter. It is the value of the right register, and it is old. Three things
 keep it from being taken for a new one:
 
-- A line hands on bytes in order. Once a meter has answered a later question, what was asked before can no longer come.
-- Without such an answer the same item is not asked again before this meter's longest delay has passed; what came until
-  then is thrown away.
-- It is then asked once more than it was given up, and the last answer counts. If answers to the questions of before
-  come in front after all, the last one still answers a question of now: the meter took it after it had been asked anew.
+- The same item is not asked again for ten seconds, or half as long again as this meter's latest answer took; what came
+  until then is thrown away. That holds even where the meter has answered another question meanwhile: what stands
+  between it and the line may hold one answer back and let the next one through.
+- After that time things are believed to come in turn: once a meter has answered a later question, what was asked before
+  can no longer come.
+- Without such an answer the item is asked once more than it was given up, and the last answer counts. If answers to the
+  questions of before come in front after all, the last one still answers a question of now: the meter took it after it
+  had been asked anew.
 
 No line and no converter is taken to hold an answer back for more than a minute. A refusal carries no identifier: as
 long as a question to that meter may still be answered late, it is taken for the older one's.
@@ -43,8 +46,11 @@ from edge_agent.ports import BadReply, DriverError, NoReply, Refused
 LATEST_MS = 60_000
 """No answer comes later than this."""
 
+OVERTAKEN_MS = 10_000
+"""For so long at least a later answer may overtake an earlier one: the same item is not asked again before."""
+
 LONGEST_MS = 10_000
-"""However late a meter was once: its next question does not wait longer than this for an answer to the last."""
+"""However late a meter was once: more than this does not count, so that its items are not lost for long."""
 
 _ERRORS = (
     "other error",
@@ -89,7 +95,8 @@ class _GivenUp:
 
     def __init__(self) -> None:
         self.asked_ms: list[Ms] = []
-        self.waits = True  # the meter has not been heard since
+        self.waits = True  # an answer may come out of turn
+        self.passed = False  # the meter has answered something that it was asked later
 
 
 class Session:
@@ -100,7 +107,7 @@ class Session:
         self.now_ms = now_ms
         self.heard_ms: dict[str, Ms] = {}
         self._given_up: dict[Asked, _GivenUp] = {}
-        self._least_ms = round(2000 * timeout_s)
+        self._least_ms = max(OVERTAKEN_MS, round(2000 * timeout_s))
         self._longest_ms: dict[str, Ms] = {}
 
     def ask(self, address: str, di: int, seq: int = 0) -> Exchange:
@@ -126,31 +133,39 @@ class Session:
 
     def give_up(self, asked: Asked, asked_ms: Ms) -> None:
         """No good answer came in time; one may still."""
+        self._prune()
         given_up = self._given_up.setdefault(asked, _GivenUp())
-        given_up.asked_ms = [ms for ms in given_up.asked_ms if self.now_ms() - ms <= LATEST_MS] + [asked_ms]
-        given_up.waits = True
+        given_up.asked_ms.append(asked_ms)
+        given_up.waits, given_up.passed = True, False
 
     def answered(self, asked: Asked, *, doubts: int = 0) -> None:
-        """An answer that can be no late one: nothing that this meter was asked before can still come.
+        """An answer that can be no late one: what this meter was asked before can no longer come in turn.
 
         With doubts, as many answers to this very question may be under way: it was asked so many times more.
         """
         now_ms = self.heard_ms[asked.address] = self.now_ms()
-        for old in [a for a in self._given_up if a.address == asked.address]:
-            del self._given_up[old]
+        for old, given_up in self._given_up.items():
+            if old.address == asked.address:
+                given_up.passed = True
         if doubts:
             again = self._given_up[asked] = _GivenUp()
             again.asked_ms, again.waits = [now_ms] * doubts, False
 
     def wait_ms(self, asked: Asked) -> Ms:
-        """How long the same question has to wait yet."""
-        given_up = self._given_up.get(asked)
-        return 0 if given_up is None or not given_up.waits else max(0, self._over_ms(asked, given_up) - self.now_ms())
+        """How long the same item has to wait yet, the frames that follow its first counted."""
+        self._prune()
+        over_ms = (
+            self._over_ms(old, given_up)
+            for old, given_up in self._given_up.items()
+            if given_up.waits and (old.address, old.di) == (asked.address, asked.di)
+        )
+        return max(0, max(over_ms, default=0) - self.now_ms())
 
     def doubts(self, asked: Asked) -> int:
         """How many answers to the same question, asked before, may still come in front of the answer to it now."""
+        self._prune()
         given_up = self._given_up.get(asked)
-        return 0 if given_up is None else sum(self.now_ms() - ms <= LATEST_MS for ms in given_up.asked_ms)
+        return 0 if given_up is None or given_up.passed else len(given_up.asked_ms)
 
     def is_late(self, telegram: Telegram, *, just_came: bool = False) -> bool:
         """Whether this answers a question that was given up; it is thrown away.
@@ -173,8 +188,16 @@ class Session:
         return False
 
     def _over_ms(self, asked: Asked, given_up: _GivenUp) -> Ms:
-        """When no answer has to be reckoned with any more: after twice the time-out, or this meter's latest ever."""
-        return given_up.asked_ms[-1] + max(self._least_ms, self._longest_ms.get(asked.address, 0))
+        """When no answer has to be reckoned with out of turn any more."""
+        return given_up.asked_ms[-1] + max(self._least_ms, self._longest_ms.get(asked.address, 0) * 3 // 2)
+
+    def _prune(self) -> None:
+        """Forget what can no longer be answered at all."""
+        oldest_ms = self.now_ms() - LATEST_MS
+        for asked, given_up in list(self._given_up.items()):
+            given_up.asked_ms = [ms for ms in given_up.asked_ms if ms >= oldest_ms]
+            if not given_up.asked_ms:
+                del self._given_up[asked]
 
 
 class Exchange:

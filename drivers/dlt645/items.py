@@ -27,6 +27,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from drivers.dlt645.frame import FOLLOW, FUNCTION, Reader
+from drivers.plausible import BOUNDS
 from edge_agent.model import UNIT, DeviceId, Frame, Gap, GapCause, Identity, Ms, Outcome, Quantity, Reading, Register
 
 _ADDRESS = re.compile(r"\Adi:([0-9A-F]{8})(?:/([1-9][0-9]?))?\Z")
@@ -39,9 +40,6 @@ _FIXED = {"demand": 8, "demand_time": 8, "date": 4, "time": 3, "clock": 7}
 _DEMAND = 3  # octets of the number in front of the time
 
 _PREFIX = {"": Fraction(1), "m": Fraction(1, 1000), "k": Fraction(1000), "M": Fraction(10**6), "G": Fraction(10**9)}
-
-_NEGATIVE = frozenset({"W", "var", "A"})
-"""Units whose sign is a direction of flow."""
 
 Value = int | str
 _Read = Callable[[bytes], tuple[Value, GapCause | None]]
@@ -125,25 +123,27 @@ def raw_of(register: Register, frame: Frame) -> bytes:
 def _outcome(item: _Item, device: DeviceId, data: bytes, bt_ms: Ms, frame: Frame | None) -> Outcome:
     quantity, address = item.quantity, item.address
     if not data:
-        return Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} is empty")
+        return Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} is empty", frame)
     if len(data) % item.octets or (not item.item and len(data) != item.octets):
         detail = f"{address} has {len(data)} octets, not {'a multiple of ' if item.item else ''}{item.octets}"
-        return Gap(device, quantity, GapCause.IMPLAUSIBLE, bt_ms, detail)
+        return Gap(device, quantity, GapCause.IMPLAUSIBLE, bt_ms, detail, frame)
     first = max(item.item - 1, 0) * item.octets
     octets = data[first : first + item.octets]
     if not octets:
         detail = f"{address}: the block has {len(data) // item.octets} items"
-        return Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, detail)
+        return Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, detail, frame)
     value, cause = item.read(octets)
     if cause is not None:
-        return Gap(device, quantity, cause, bt_ms, f"{address} reads {_shown(octets)}")
+        return Gap(device, quantity, cause, bt_ms, f"{address} reads {_shown(octets)}", frame)
     if isinstance(value, str):
         return Identity(device, quantity, value, bt_ms, frame)
     scaled = value * item.num / item.den
     if item.low <= scaled <= item.high:
         return Reading(device, quantity, scaled, item.step, bt_ms, frame)
-    detail = f"{address} reads {_shown(octets)}: {scaled:g} {UNIT[quantity]}"
-    return Gap(device, quantity, GapCause.IMPLAUSIBLE, bt_ms, detail)
+    detail = (
+        f"{address} reads {_shown(octets)}: {scaled:g} {UNIT[quantity]} is not within {item.low:g} to {item.high:g}"
+    )
+    return Gap(device, quantity, GapCause.IMPLAUSIBLE, bt_ms, detail, frame)
 
 
 def _item(register: Register) -> _Item:
@@ -157,7 +157,7 @@ def _item(register: Register) -> _Item:
     conversion = _conversion(register, unit) if is_number else Fraction(1)
     decimals = int(number[3]) if number else 4 if is_number else 0
     factor = Fraction(str(register.scale)) * conversion / 10**decimals
-    low, high = _bounds(quantity, unit)
+    low, high = BOUNDS[quantity][:2] if is_number else (-math.inf, math.inf)
     return _Item(
         quantity=quantity,
         address=register.address,
@@ -170,17 +170,6 @@ def _item(register: Register) -> _Item:
         step=max(abs(float(factor)), float(Fraction(str(register.step or 0)) * conversion)),
         read=_reader(register),
     )
-
-
-def _bounds(quantity: Quantity, unit: str) -> tuple[float, float]:
-    """Between which values a quantity can be right at all; what its digits can show bounds it already."""
-    if quantity.startswith("power_factor"):
-        return -1.0, 1.0
-    if unit in _NEGATIVE or quantity.endswith("_combined"):
-        return -math.inf, math.inf
-    if quantity in {Quantity.CT_RATIO, Quantity.VT_RATIO}:
-        return 1e-6, math.inf
-    return 0.0, math.inf
 
 
 def _conversion(register: Register, unit: str) -> Fraction:

@@ -234,6 +234,8 @@ def _hdlc(buffer: bytearray, at: int) -> tuple[Overheard, int] | bool | None:
     control = buffer[end]
     if hdlc_check(buffer[at + 1 : end + 1]) != buffer[end + 1] | buffer[end + 2] << 8:
         return False
+    if whole < end + 2 - at:
+        return False  # shorter than its own header
     has_text = whole > end + 2 - at  # more than the header: LLC and APDU follow
     if has_text and control & 1 == 0 and len(buffer) < end + 5:
         return None

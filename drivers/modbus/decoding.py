@@ -15,6 +15,7 @@ from fractions import Fraction
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from drivers.plausible import BOUNDS
 from edge_agent.model import UNIT, DeviceId, Frame, Gap, GapCause, Identity, Ms, Outcome, Quantity, Reading, Register
 
 _NUMBERS: dict[str, tuple[int, str]] = {
@@ -34,22 +35,6 @@ _ULP = {"f32": 2.0**29, "f64": 1.0}
 """A float's unit in the last place, in units of a 64-bit float's at the same value."""
 
 _PREFIX = {"m": Fraction(1, 1000), "": Fraction(1), "k": Fraction(1000), "M": Fraction(10**6), "G": Fraction(10**9)}
-
-_PLAUSIBLE: dict[str, tuple[float, float]] = {
-    "V": (0.0, 1e6),
-    "A": (0.0, 1e6),
-    "W": (-1e10, 1e10),
-    "var": (-1e10, 1e10),
-    "VA": (0.0, 1e10),
-    "Wh": (0.0, 1e15),
-    "varh": (0.0, 1e15),
-    "VAh": (0.0, 1e15),
-    "Hz": (0.0, 1000.0),
-    "1": (1e-6, 1e6),
-}
-"""Between which values a unit can be right at all: this catches a wrong word order or a torn value, and judges none."""
-
-_POWER_FACTOR = (-1.0001, 1.0001)  # 1 in single precision, after a division, may read 1.0000001
 
 
 class _Slot(NamedTuple):
@@ -96,12 +81,14 @@ class Block:
         for raw, slot in zip(values, self._slots, strict=True):
             quantity, address, num, den, low, high, step, ulp, absent, read, text = slot
             if absent and raw in absent:
-                found.append(Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} reads {_shown(raw)}"))
+                found.append(
+                    Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} reads {_shown(raw)}", frame)
+                )
                 continue
             if read is not None:
                 value, cause = read(raw)
                 if cause is not None:
-                    found.append(Gap(device, quantity, cause, bt_ms, f"{address} reads {_shown(raw)}"))
+                    found.append(Gap(device, quantity, cause, bt_ms, f"{address} reads {_shown(raw)}", frame))
                     continue
                 if text:
                     found.append(Identity(device, quantity, str(value), bt_ms, frame))
@@ -113,10 +100,10 @@ class Block:
                     step = grain
                 found.append(Reading(device, quantity, scaled, step, bt_ms, frame))
             elif not math.isfinite(raw):  # NaN compares false
-                found.append(Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} reads {raw}"))
+                found.append(Gap(device, quantity, GapCause.NOT_AVAILABLE, bt_ms, f"{address} reads {raw}", frame))
             else:
-                detail = f"{address} reads {raw}: {scaled:g} {UNIT[quantity]}"
-                found.append(Gap(device, quantity, GapCause.IMPLAUSIBLE, bt_ms, detail))
+                detail = f"{address} reads {raw}: {scaled:g} {UNIT[quantity]} is not within {low:g} to {high:g}"
+                found.append(Gap(device, quantity, GapCause.IMPLAUSIBLE, bt_ms, detail, frame))
         return found
 
     def gaps(self, cause: GapCause, bt_ms: Ms, detail: str) -> list[Outcome]:
@@ -188,8 +175,8 @@ def _slot(register: Register) -> _Slot:
     step = float(factor) if register.type not in _ULP else 0.0
     if register.step is not None:
         step = max(step, float(Fraction(str(register.step)) * _conversion(register, unit)))
-    low, high = _POWER_FACTOR if register.quantity.startswith("power_factor") else _PLAUSIBLE.get(unit, (0.0, math.inf))
     text = unit == ""
+    low, high = (0.0, math.inf) if text else BOUNDS[register.quantity][:2]
     if text and register.type in _ULP:
         raise ValueError(f"{register.quantity} at {register.address}: a text is not a float")
     if not text and register.type.startswith("ascii:"):

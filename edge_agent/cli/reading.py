@@ -18,7 +18,7 @@ from edge_agent.fieldbus import FieldLine, open_line
 from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
 from edge_agent.listing import plain_outcome
 from edge_agent.load.points import Timeline
-from edge_agent.model import DeviceSpec, Gap, LinkSpec, Outcome
+from edge_agent.model import DeviceSpec, Gap, GapCause, LinkSpec, Outcome
 from edge_agent.ports import DriverError, LinkDown, NoReply
 from edge_agent.settings import Site, device_specs, link_specs
 from edge_agent.words import say
@@ -163,4 +163,6 @@ def table_of(device: str, rows: Sequence[Mapping[str, Any]], *, frames: bool = T
             value = ""  # the meter applies its own ratio
         cells = [row["register"], row["quantity"], row.get("raw", ""), value, primary, row["unit"]]
         table.add_row(*cells, *([row.get("frame", "")] if frames else []))
+    if any(row.get("gap") == GapCause.IMPLAUSIBLE for row in rows):
+        table.caption = say("read.implausible")
     return table

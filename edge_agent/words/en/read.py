@@ -29,5 +29,9 @@ SENTENCES: dict[str, str] = {
         "speaks on it."
     ),
     "read.refused_line": "The device has none of the registers asked for: check that its profile is the right one.",
+    "read.implausible": (
+        "A value that no network has is not taken: the device may be of another model than its profile, or the profile "
+        "may have the wrong type, byte order or unit for this register. Compare its raw bytes with the display."
+    ),
     "read.refused": "The device has none of the registers asked for: check that its profile is the right one.",
 }
