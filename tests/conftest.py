@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.broker import Broker, TlsFiles
 from tests.broker import free_port as _free_port
+
+hypothesis.settings.register_profile("house", deadline=None)  # no test is timed: the machine may be busy
+hypothesis.settings.load_profile("house")
 
 
 @pytest.fixture

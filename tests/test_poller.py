@@ -28,7 +28,7 @@ from edge_agent.model import (
     Request,
 )
 from edge_agent.poller import LinkState, Poller
-from edge_agent.ports import NoReply
+from edge_agent.ports import DriverError
 from tests.meters import Asked, FakeMeter, Fault, lan, mbap, meter
 
 P = Register(Quantity.ACTIVE_POWER, "input:0", "f32", "W", every_s=0.02)
@@ -271,7 +271,7 @@ def test_a_late_reply_never_becomes_a_value():
             while len(expected) < polls:
                 try:
                     (outcome,) = await driver.read(request)
-                except NoReply:
+                except DriverError:  # on a busy machine half a frame may come after the time is up
                     gaps += 1
                 else:
                     assert isinstance(outcome, Reading)
