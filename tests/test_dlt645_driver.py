@@ -12,7 +12,7 @@ import pytest
 from drivers.dlt645 import Dlt645Driver, open_driver, requests
 from drivers.dlt645.driver import MOST_FRAMES, REFUSED_FOR_MS
 from drivers.dlt645.exchange import OldEdition
-from drivers.link import MemoryLink
+from drivers.link import Framing, MemoryLink
 from edge_agent.model import Gap, Identity, LinkSpec, Outcome, Quantity, Reading, Register, Request
 from edge_agent.ports import BadReply, DriverError, NoReply
 from simulator.line.virtual import run_virtual
@@ -410,3 +410,44 @@ def test_bytes_that_nobody_accounts_for_drain_the_link_before_the_next_question(
         return line.link.opened
 
     assert asyncio.run(story()) == 2
+
+
+@pytest.mark.parametrize("behind", [b"", b"\x00", b"\xff\x00"], ids=["silence", "one octet", "two octets"])
+def test_what_a_transmitter_makes_when_it_lets_go_of_the_line_is_no_speech(behind):
+    assert read(Line(lambda *_: energy(5) + behind), request_of(E)) == {"active_energy_import": 5000.0}
+
+
+def test_an_answer_into_which_another_meter_spoke_is_not_taken():
+    """A late FE of another falls on the last digit and on the sum: the frame is right, and its value is not."""
+    right = framed(METER, 0x91, di(ENERGY) + bytes.fromhex("00012002"))
+    spoken = bytearray(right)
+    spoken[-3] &= 0xFE
+    spoken[-2] &= 0xFE
+    assert bytes(spoken) == framed(METER, 0x91, di(ENERGY) + bytes.fromhex("00012001"))
+    line = Line(lambda *_: bytes(spoken) + b"\xfe\xfe" + framed(OTHER, 0x91, di(ENERGY) + bytes(4)))
+    with pytest.raises(BadReply, match="others spoke while it answered"):
+        asyncio.run(line.driver.read(request_of(E)))
+    assert line.link.opened == 1
+    assert not line.link.is_open  # drained
+
+
+def test_who_speaks_on_behind_an_answer_is_heard_before_it_is_taken():
+    async def story() -> None:
+        loop, speaks = asyncio.get_running_loop(), [False, True]
+
+        def answer(_: bytes) -> bytes:
+            if speaks.pop(0):
+                for n in range(1, 6):
+                    loop.call_later(n * link.char_s, link.come, b"\xfe")
+            return energy(5)
+
+        framing = Framing(2400, "E")
+        link = MemoryLink(answer, framing=framing, now_ms=lambda: round(loop.time() * 1000))
+        driver = Dlt645Driver(link, 1.0, link.now_ms)
+        asked_s = loop.time()
+        assert said(await driver.read(request_of(E))) == {"active_energy_import": 5000.0}
+        assert loop.time() - asked_s >= framing.silence_s
+        with pytest.raises(BadReply, match="others spoke while it answered"):
+            await driver.read(request_of(E))
+
+    run_virtual(story())

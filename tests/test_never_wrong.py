@@ -231,7 +231,7 @@ def test_behind_a_pty_nothing_wrong_is_accepted():
     async def poll(path: str) -> float:
         spec = LinkSpec("bus", "serial", path=path, baud=form.baud, parity=form.parity, timeout_s=0.25)
         desk = Desk(open_line(spec, DEVICES, BootClock()), book, trouble.chance, listens=False)
-        return await desk.by_hand(PTY_POLLS, 0.0)
+        return await desk.by_hand(PTY_POLLS, 0.1)
 
     with PtyLine(plan, ScaledClock(T0, 1.0, boot_ms())) as line:
         lost = asyncio.run(poll(line.path))

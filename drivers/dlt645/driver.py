@@ -26,6 +26,9 @@ SILENT_QUESTIONS = 3
 SILENT_BLOCKS = 2
 """So often may a living meter keep silent at a block before its items are asked for."""
 
+TURNING = 2
+"""Octets behind an answer that a transmitter makes when it lets go of the line; more is somebody speaking."""
+
 MOST_FRAMES = 32
 """More frames than any item has: a meter that goes on is not understood."""
 
@@ -149,6 +152,7 @@ class Dlt645Driver:
         try:
             try:
                 answer = await converse(link, exchange, self._timeout_s)
+                await self._fall_silent(exchange)
             except LinkDown as error:
                 if fresh or error.received:
                     raise
@@ -157,6 +161,7 @@ class Dlt645Driver:
                 await link.open()
                 exchange = ask()
                 answer = await converse(link, exchange, self._timeout_s)
+                await self._fall_silent(exchange)
         except Refused:
             self._silent = 0
             session.answered(exchange.asked)
@@ -181,6 +186,19 @@ class Dlt645Driver:
         if seen is None:
             seen = self._latencies[address] = LatencyFilter()
         return seen
+
+    async def _fall_silent(self, exchange: Exchange) -> None:
+        """See that nobody speaks on behind the answer: the silence that the next question has to wait for anyway.
+
+        Raises BadReply where somebody does; if what he says is a late answer, it is known for one.
+        """
+        await self.link.turn()
+        behind = self.link.set_aside()
+        self._session.settle(behind)
+        if exchange.surplus + len(behind) > TURNING:
+            await self.link.drain()
+            said = f"meter {exchange.asked.address}: others spoke while it answered"
+            raise BadReply(said, sent=exchange.request, received=exchange.received + behind)
 
     def _is_silent_alone(self, address: str, question: Question) -> bool:
         """Whether a meter that lives has now kept silent at this question often enough."""

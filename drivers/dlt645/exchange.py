@@ -14,6 +14,9 @@ keep it from being taken for a new one:
   questions of before come in front after all, the last one still answers a question of now: the meter took it after it
   had been asked anew.
 
+The sum of a frame is a weak one: a late answer that another meter speaks into this one's may change octets and sum
+alike. So an answer counts only if the line falls silent behind it.
+
 No line and no converter is taken to hold an answer back for more than a minute. A refusal carries no identifier: as
 long as a question to that meter may still be answered late, it is taken for the older one's.
 
@@ -211,6 +214,8 @@ class Exchange:
         """Who answered."""
         self.more = False
         """Whether the meter has another frame of the same item."""
+        self.surplus = 0
+        """Octets that had come behind the reply when it was whole."""
         self._session = session
         self._before = session.reader.seen  # a frame that began earlier cannot be the answer
         self._received = bytearray()
@@ -237,6 +242,7 @@ class Exchange:
                     continue
                 raise BadReply(f"a frame of {telegram.address} had begun before the question was asked")
             if (payload := self._payload(telegram)) is not None:
+                self.surplus = self._session.reader.pending
                 return payload
         return None
 
