@@ -68,6 +68,10 @@ PROOFS = (
         {"EDGE_PROVE_KILLS": "200"},
     ),
     Proof(
+        "second-master", "a scan that is started breaks nobody's readings", "10,000 exchanges", ("tests/test_scan.py",),
+        {"EDGE_PROVE_SECOND_MASTER": "10000"},
+    ),
+    Proof(
         "outage", "a day without a broker", "64 points", ("tests/e2e/test_outage.py",),
         {"EDGE_PROVE_OUTAGE_POINTS": "64"},
     ),

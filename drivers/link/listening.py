@@ -149,10 +149,15 @@ class Overhearing:
                 devices.append(frame.device)
 
 
-async def listen(link: Link, seconds: float, progress: Callable[[float], None] = lambda left_s: None) -> Heard:
+async def listen(
+    link: Link,
+    seconds: float,
+    progress: Callable[[float], None] = lambda left_s: None,
+    enough: Callable[[Overhearing], bool] = lambda overhearing: False,
+) -> Heard:
     """Keep silent and listen; shorter once a master has been heard. Raises `LinkDown` when the channel ends.
 
-    `progress` hears about once a second how many seconds are left.
+    `progress` hears about once a second how many seconds are left; `enough` may end it then.
     """
     if link.framing is None:
         raise ValueError(f"{link.name} is no line that could be listened to")
@@ -170,6 +175,8 @@ async def listen(link: Link, seconds: float, progress: Callable[[float], None] =
             progress(left_s)
             await asyncio.sleep(min(1.0, left_s))
             overhearing.at_rest(loop.time())
+            if enough(overhearing):
+                break
             if not lingers and overhearing.masters():
                 lingers = True
                 until_s = min(until_s, loop.time() + LINGER_S)

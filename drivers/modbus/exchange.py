@@ -56,14 +56,18 @@ class Session:
         self.came_late: list[tuple[int, float]] = []  # over TCP a late answer is known by its id, and nobody waits
 
     def ask(self, unit: int, function: int, address: int, count: int, now_s: float = 0.0) -> TcpExchange:
-        """A question of its own id, which no question still unanswered has. When it is asked does not matter here."""
+        """A question of its own id. When it is asked does not matter here."""
+        return TcpExchange(self, self.next_id(), unit, function, address, count)
+
+    def next_id(self) -> int:
+        """An id that no question still unanswered has; an answer with it is awaited from now on."""
         self._last = self._last % 0xFFFF + 1
         while self._last in self._unanswered:
             self._last = self._last % 0xFFFF + 1
         if len(self._unanswered) >= _REMEMBERED:
             del self._unanswered[next(iter(self._unanswered))]
         self._unanswered[self._last] = None
-        return TcpExchange(self, self._last, unit, function, address, count)
+        return self._last
 
     def settle(self, came: bytes, now_s: float = 0.0) -> bool:
         """Whether everything that came between questions is accounted for: late answers, whole or begun."""

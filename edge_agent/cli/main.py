@@ -159,6 +159,56 @@ def read(device: str, site_path: Path, watch_s: float | None, as_json: bool) -> 
     sys.exit(OK if any("value" in r or "text" in r for r in rows) else FAILED)
 
 
+def link_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which link: its id in the site file, or a place that needs no entry there; and who else may be on it."""
+    for option in reversed((
+        click.argument("link", required=False),
+        click.option("--serial", help="a serial port, such as /dev/ttyUSB0, instead of LINK"),
+        click.option("--tcp", help="HOST:PORT of a device or gateway that speaks Modbus TCP"),
+        click.option("--tcp-serial", help="HOST:PORT of a converter with a serial line behind it"),
+        click.option("--settlement", is_flag=True, help="the line is a settlement meter's own port: listen for 16 min"),
+        click.option("--shared-line", is_flag=True, help="sharing the line with another master has been agreed"),
+        click.option("--listen", "listen_s", type=click.FloatRange(0, 7200),
+                     help="seconds to listen first; fewer than usual only with --shared-line"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@main.command()
+@link_options
+@site_option
+@click.option("--baud", "bauds", help="only these speeds, such as 9600,2400")
+@click.option("--parity", "parities", help="only these parities, such as N,E")
+@click.option("--units", default="1-247", show_default=True, help="Modbus units, such as 1-32,100")
+@click.option("--thorough", is_flag=True, help="also walk DL/T 645 addresses, and ask silent units in another way")
+@click.option("--within", "within_s", type=click.FloatRange(1), help="seconds to look at most; listening comes on top")
+@json_option
+def scan(
+    site_path: Path, bauds: str | None, parities: str | None, units: str, thorough: bool, within_s: float | None,
+    as_json: bool, **asked: Any,
+) -> None:  # fmt: skip
+    """Find out what hangs on a link: speed, parity, Modbus units, DL/T 645 addresses. It only reads.
+
+    It listens first, as `run` does, and stops when somebody else is master on the line. LINK is a link of the site
+    file; with --serial, --tcp or --tcp-serial there need be none.
+
+    \b
+    Example:  edge-agent scan --serial /dev/ttyUSB0 --units 1-32
+    """
+    from edge_agent.cli.surveying import Asked, plain_report, scan_link, show_report
+
+    report = scan_link(
+        Asked(**asked), site_path, site_or_exit,
+        bauds=bauds, parities=parities, units=units, thorough=thorough, within_s=within_s, quiet=as_json,
+    )  # fmt: skip
+    if as_json:
+        emit(plain_report(report))
+    else:
+        show_report(report)
+    sys.exit(OK if report.devices and not report.objection else FAILED)
+
+
 @main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @site_option

@@ -1,0 +1,264 @@
+"""`scan` and `probe`: which link is meant, whose it is now, and how it goes, with progress on a terminal alone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Container, Coroutine
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edge_agent.clock import SystemClock
+from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
+from edge_agent.model import LinkSpec
+from edge_agent.ports import DriverError
+from edge_agent.settings import Site, SiteError, link_specs, load_site
+from edge_agent.survey import Place, Report, Wanted, scan
+from edge_agent.survey.scan import minutes, said, who
+from edge_agent.words import say
+
+T = TypeVar("T")
+
+RUNTIME = Path("/run/edge-agent")
+BAUDS = frozenset({300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200})
+
+
+class Asked(NamedTuple):
+    """Which link a person means: an id of the site file, or a place without an entry there."""
+
+    link: str | None
+    serial: str | None = None
+    tcp: str | None = None
+    tcp_serial: str | None = None
+    settlement: bool = False
+    shared_line: bool = False
+    listen_s: float | None = None
+
+
+def scan_link(
+    asked: Asked,
+    site_path: Path,
+    site_or_exit: Callable[[Path], Site],
+    *,
+    bauds: str | None,
+    parities: str | None,
+    units: str,
+    thorough: bool,
+    within_s: float | None,
+    quiet: bool,
+) -> Report:
+    """The scan of a link. Raises `ClickException` with what is wrong and what would be right."""
+    wanted = Wanted(
+        _units(units),
+        tuple(_number(b, BAUDS, "--baud", "a speed such as 9600") for b in _listed(bauds)),
+        tuple(_parity(p) for p in _listed(parities)),
+        thorough,
+        within_s,
+    )
+    spec, runtime = link_asked(asked, site_path, site_or_exit)
+    with Showing(quiet=quiet) as showing:
+        return on_link(spec, runtime, lambda place: scan(place, wanted, showing))
+
+
+def _listed(written: str | None) -> list[str]:
+    return [part.strip() for part in (written or "").split(",") if part.strip()]
+
+
+def _units(written: str) -> list[int]:
+    found: list[int] = []
+    for part in _listed(written):
+        low, dash, high = part.partition("-")
+        first = _number(low, range(1, 248), "--units", "1 to 247, such as 1-32,100")
+        found += range(
+            first, _number(high, range(1, 248), "--units", "1 to 247, such as 1-32,100") + 1 if dash else first + 1
+        )
+    if not found:
+        raise click.ClickException("--units: no unit between 1 and 247")
+    return list(dict.fromkeys(found))
+
+
+def _number(written: str, known: Container[int], option: str, right: str) -> int:
+    if not written.strip().isdecimal() or int(written) not in known:
+        raise click.ClickException(f"{option}: {written!r} is not {right}")
+    return int(written)
+
+
+def _parity(written: str) -> str:
+    if written.upper() not in {"N", "E", "O"}:
+        raise click.ClickException(f"--parity: {written!r} is not N, E or O")
+    return written.upper()
+
+
+def link_asked(asked: Asked, site_path: Path, site_or_exit: Callable[[Path], Site]) -> tuple[LinkSpec, Path]:
+    """The link and the runtime folder. A place that the site file has an entry for is that link. Raises
+    `ClickException`."""
+    places = [p for p in (asked.link, asked.serial, asked.tcp, asked.tcp_serial) if p]
+    if len(places) != 1:
+        raise click.ClickException("say one link: its id in the site file, or --serial, --tcp or --tcp-serial")
+    if asked.link:
+        site = site_or_exit(site_path)
+        spec = next((s for s in link_specs(site) if s.id == asked.link), None)
+        if spec is None:
+            raise click.ClickException(
+                f"no link {asked.link!r}; there are {', '.join(k.id for k in site.link) or 'none'}"
+            )
+        return _with(spec, asked), Path(site.paths.runtime)
+    runtime, known = _known(site_path)
+    spec = _by_place(asked)
+    same = next((k for k in known if _place(k) == _place(spec)), None)
+    return _with(same or spec, asked), runtime
+
+
+def _known(site_path: Path) -> tuple[Path, tuple[LinkSpec, ...]]:
+    """What the site file says, where there is one that can be read: it is not needed here."""
+    try:
+        site = load_site(site_path)
+    except SiteError:
+        return RUNTIME, ()
+    return Path(site.paths.runtime), link_specs(site)
+
+
+def _by_place(asked: Asked) -> LinkSpec:
+    if asked.serial:
+        name = re.sub(r"[^a-z0-9]+", "-", Path(asked.serial).name.lower()).strip("-")[:32] or "serial"
+        return LinkSpec(name, "serial", path=asked.serial)
+    host, port = _endpoint(asked.tcp or asked.tcp_serial or "", None if asked.tcp_serial else 502)
+    name = re.sub(r"[^a-z0-9]+", "-", f"{host}-{port}".lower()).strip("-")[:32]
+    return LinkSpec(name, "modbus-tcp" if asked.tcp else "tcp-serial", host, port)
+
+
+def _endpoint(written: str, usual: int | None) -> tuple[str, int]:
+    host, colon, port = written.rpartition(":")
+    if not colon:
+        host, port = written, "" if usual is None else str(usual)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.ClickException(f"{written!r} is no HOST:PORT, such as 192.168.1.50:4001")
+    return host, int(port)
+
+
+def _place(spec: LinkSpec) -> tuple[object, ...]:
+    return (str(Path(spec.path).resolve()),) if spec.kind == "serial" else (spec.host, spec.port)
+
+
+def _with(spec: LinkSpec, asked: Asked) -> LinkSpec:
+    given: dict[str, Any] = {
+        "listen_s": asked.listen_s,
+        "settlement": asked.settlement or None,
+        "shared_line": asked.shared_line or None,
+    }
+    return replace(spec, **{key: value for key, value in given.items() if value is not None})
+
+
+def on_link(spec: LinkSpec, runtime: Path, work: Callable[[Place], Coroutine[Any, Any, T]]) -> T:
+    """Do it with the link for this process alone. Raises `ClickException` naming who has it, or what is wrong."""
+    clock = SystemClock()
+    try:
+        with _held(runtime, spec.id):
+            place = Place(spec, clock, stamp=AskedStamp(runtime, spec.id, clock.now_ms))
+            return asyncio.run(work(place))
+    except LinkHeld as held:
+        raise click.ClickException(f"{held}; wait for it, or stop it: no two masters share a meter's line") from None
+    except DriverError as error:
+        raise click.ClickException(f"link {spec.id}: {error}. {say(f'read.{error.cause.value}')}") from None
+
+
+def _held(runtime: Path, link: str) -> AbstractContextManager[object]:
+    """The link for this process alone, where the runtime folder can be used."""
+    try:
+        return HeldLinks(runtime, [link])
+    except OSError as cause:
+        click.echo(f"the link is not locked against others: {runtime}: {cause.strerror}", err=True)
+        return nullcontext()
+
+
+class Showing:
+    """A `Notice` on stderr: one moving line on a terminal, and only what is worth keeping in a pipe."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        console = Console(stderr=True)
+        self._moves = console.is_terminal
+        self._quiet = quiet and not self._moves
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+            console=console, transient=True, disable=not self._moves,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=None)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def says(self, text: str) -> None:
+        if self._moves:
+            self._bar.console.print(text, highlight=False, markup=False)
+        elif not self._quiet:
+            click.echo(text, err=True)
+
+    def listens(self, left_s: float) -> None:
+        self._bar.update(self._task, description=f"listening, {left_s:.0f} s left")
+
+    def asks(self, what: str, spent_s: float, worst_s: float) -> None:
+        self._bar.update(self._task, description=what, completed=spent_s, total=worst_s)
+
+
+def plain_report(report: Report) -> dict[str, Any]:
+    """A scan as one document."""
+    return {
+        "link": report.link,
+        "kind": report.kind,
+        "where": report.where,
+        "setting": str(report.setting) if report.setting and report.kind != "modbus-tcp" else None,
+        "complete": report.complete,
+        "objection": report.objection,
+        "masters": list(report.heard),
+        "listened_s": round(report.listened_s, 1),
+        "spent_s": round(report.spent_s, 1),
+        "worst_s": round(report.worst_s, 1),
+        "limit_s": round(report.limit_s, 1),
+        "not_looked_at": report.left_out,
+        "found": [
+            {
+                "driver": f.sighting.driver,
+                "address": f.sighting.address,
+                "setting": str(f.setting) if report.kind != "modbus-tcp" else None,
+                "seen": f.sighting.seen.value,
+                "detail": f.sighting.detail,
+                "says": dict(f.sighting.texts),
+                "waited_ms": round(1000 * f.sighting.waited_s, 1),
+                "asked": f.sighting.frame.request.hex(" ") if f.sighting.frame else "",
+                "frame": f.sighting.frame.reply.hex(" ") if f.sighting.frame else "",
+            }
+            for f in report.found
+        ],
+        "advice": report.advice(),
+    }
+
+
+def show_report(report: Report) -> None:
+    table = Table("device", "protocol", "setting", "seen", "answered after", title=f"{report.link} ({report.where})")
+    for f in sorted(report.found, key=lambda f: (f.sighting.driver, f.sighting.address.zfill(12))):
+        waited = f"{1000 * f.sighting.waited_s:.0f} ms" if f.sighting.waited_s else ""
+        setting = str(f.setting) if report.kind != "modbus-tcp" else ""
+        table.add_row(who(f.sighting), f.sighting.driver, setting, said(f.sighting), waited)
+    if report.found:
+        Console(width=None if Console().is_terminal else 160).print(table)
+    click.echo(
+        f"{len(report.devices)} device(s) in {minutes(report.spent_s)}, after {report.listened_s:.0f} s of listening"
+    )
+    if report.objection:
+        click.echo(report.objection)
+    if report.left_out:
+        click.echo(say("survey.left_out", what="; ".join(report.left_out)))
+    for line in report.advice():
+        click.echo(line)

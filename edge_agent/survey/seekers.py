@@ -1,0 +1,52 @@
+"""Each driver's way of finding who is on a link, by name: a driver that has one is asked, and there is no list."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import zip_longest
+from typing import Any
+
+from edge_agent.ports import Seeker
+from edge_agent.survey.place import Setting
+
+
+@cache
+def surveys() -> dict[str, Any]:
+    """The `survey` modules of the drivers that have one."""
+    drivers = importlib.import_module("drivers")
+    names = sorted(m.name for m in pkgutil.iter_modules(drivers.__path__) if m.ispkg)
+    found = {n: f"drivers.{n}.survey" for n in names if importlib.util.find_spec(f"drivers.{n}.survey") is not None}
+    return {name: importlib.import_module(module) for name, module in found.items()}
+
+
+def seekers(link: Any, kind: str) -> dict[str, Seeker]:
+    """One for each protocol that is spoken on such a link."""
+    return {name: module.Seeker(link) for name, module in surveys().items() if kind in module.LINKS}
+
+
+def settings(kind: str, first: Setting, bauds: Iterable[int] = (), parities: Iterable[str] = ()) -> list[Setting]:
+    """Speeds and parities in the order in which they are tried: `first`, then the likeliest of each protocol in turn.
+
+    With bauds or parities, no others. Behind a converter the line is set in the converter: there is nothing to try.
+    """
+    if kind != "serial":
+        return [first]
+    bauds, parities = set(bauds), set(parities)
+
+    def wanted(baud: int, parity: str) -> bool:
+        return (not bauds or baud in bauds) and (not parities or parity in parities)
+
+    found = [first] if wanted(first.baud, first.parity) else []
+    found += [Setting(baud, parity) for baud, parity in _likeliest(kind) if wanted(baud, parity)]
+    found += [Setting(baud, parity) for baud in sorted(bauds) for parity in sorted(parities or {"N", "E"})]
+    return list(dict.fromkeys(found))
+
+
+def _likeliest(kind: str) -> Iterator[tuple[int, str]]:
+    columns = [m.FRAMINGS for name, m in sorted(surveys().items(), reverse=True) if kind in m.LINKS]
+    for row in zip_longest(*columns):
+        yield from (framing for framing in row if framing is not None)
