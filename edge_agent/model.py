@@ -229,6 +229,16 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
+class Hallmark:
+    """What every device of a model says about itself and no other device does (profile data)."""
+
+    address: str  # of a register, or "43/14:product": an object of the Modbus device identification
+    equals: tuple[int | str, ...]  # any of these
+    type: str = ""  # of the register
+    order: str = "ABCD"
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What the registers of one device model mean: data, with the source that was read."""
 
@@ -239,6 +249,7 @@ class Profile:
     side: str  # "primary" or "secondary" side of the transformers
     max_registers: int
     registers: tuple[Register, ...]
+    identity: tuple[Hallmark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

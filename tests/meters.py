@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.model import DeviceSpec, LinkSpec, Profile, Quantity, Register
+from edge_agent.model import DeviceSpec, Hallmark, LinkSpec, Profile, Quantity, Register
 
 ROOT = Path(__file__).parent.parent
 
@@ -123,6 +123,10 @@ def read_profile(path: Path) -> Profile:
         raw["side"],
         raw["max_registers"],
         registers,
+        tuple(
+            Hallmark(i["address"], tuple(i["equals"]), i.get("type", ""), i.get("order", "ABCD"))
+            for i in raw.get("identity", ())
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edge_agent.model import UNIT, Profile, Quantity, Register
+from edge_agent.model import UNIT, Hallmark, Profile, Quantity, Register
 from edge_agent.settings.mistake import Mistake, Report, SiteError
 from edge_agent.settings.shape import Given, nearest, read_table
 from edge_agent.settings.shipped import ConfigFiles
@@ -35,6 +35,11 @@ _BCD = re.compile(r"\As?bcd([0-9]+)\.([0-9])\Z")
 _PREFIXES = ("", "m", "k", "M", "G")
 _ADDRESS = re.compile(r"\A(input|holding):(0x[0-9A-Fa-f]{1,4}|[0-9]{1,5})\Z")
 _DI = re.compile(r"\Adi:([0-9A-F]{8})(/[1-9][0-9]?)?\Z")
+_OBJECT = re.compile(r"\A43/14:(vendor|product|revision|url|product_name|model|application)\Z")
+_WHOLE = re.compile(r"\A(u16|u32|u64|bcd32|digits:[1-9][0-9]?)\Z")
+_TEXT = re.compile(r"\Aascii:[1-9][0-9]?\Z")
+"""Types that an identity can have: whole numbers and texts."""
+
 _ASCII = re.compile(r"\Aascii:([1-9][0-9]?)\Z")
 
 Text = Annotated[str, Meta(min_length=1, max_length=400, extra={"right": "text"})]
@@ -56,6 +61,16 @@ class RegisterTable(Table, frozen=True, kw_only=True):
     not_available: tuple[Raw, ...] = ()
 
 
+class IdentityTable(Table, frozen=True, kw_only=True):
+    """[[identity]]: what every device of the model says about itself, and where that is written."""
+
+    address: Annotated[str, Meta(min_length=1, max_length=64, extra={"right": "identity_address"})]
+    equals: tuple[Annotated[int, Meta(ge=0, le=2**63 - 1)] | Annotated[str, Meta(min_length=1, max_length=80)], ...]
+    source: Text
+    type: Annotated[str, Meta(min_length=1, max_length=32, extra={"right": "identity_type"})] | None = None
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
+
+
 class ProfileTable(Table, frozen=True, kw_only=True):
     """A profile file."""
 
@@ -66,6 +81,7 @@ class ProfileTable(Table, frozen=True, kw_only=True):
     max_registers: Annotated[int, Meta(ge=1, le=125)]
     model: Text | None = None
     register: tuple[RegisterTable, ...]
+    identity: tuple[IdentityTable, ...] = ()
 
 
 def load_profile(path: Path) -> Profile:
@@ -85,6 +101,7 @@ def load_profile(path: Path) -> Profile:
         table.side,
         table.max_registers,
         registers,
+        tuple(Hallmark(i.address, i.equals, i.type or "", i.order) for i in table.identity),
     )
 
 
@@ -147,6 +164,27 @@ def _check_profile(given: Given, path: Path, report: Report) -> None:
         _check_place(register, quantity, given, report)
     if isinstance(given.get("register"), list) and not given.get("register"):
         report.add("no_registers", given.at("register"))
+    for identity in given.tables("identity"):
+        _check_identity(identity, given.get("driver"), report)
+
+
+def _check_identity(identity: Given, driver: str | None, report: Report) -> None:
+    """A place that the driver has, a type that a model can be told by, and values of that type."""
+    address, kind, equals = identity.get("address"), identity.get("type"), identity.get("equals")
+    said = address is not None and _OBJECT.match(address) is not None
+    places = {"modbus": _ADDRESS, "dlt645": _DI}
+    place = None if said and driver == "modbus" else places.get(driver or "")
+    if address is not None and place is not None and not place.match(address):
+        report.add("identity_address", identity.at("address"), got=address[:60])
+    if said and kind is not None:
+        report.add("identity_type", identity.at("type"), got=kind)
+    elif not said and not (kind and (_WHOLE.match(kind) or _TEXT.match(kind))):
+        report.add("identity_type", identity.at("type"), got=kind or "")
+    if equals is None:
+        return
+    texts = said or bool(kind and _TEXT.match(kind))
+    if not equals or not all(isinstance(value, str if texts else int) for value in equals):
+        report.add("identity_equals", identity.at("equals"), kind="a text" if texts else "a whole number")
 
 
 def _check_quantity(register: Given, report: Report) -> Quantity | None:

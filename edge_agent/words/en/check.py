@@ -179,6 +179,13 @@ SENTENCES: dict[str, str] = {
     "check.register_address.right": 'such as "input:0x0048" or "holding:72", counted from 0',
     "check.register_beyond.wrong": "{where}: {quantity}: {got} and its width reach beyond address 65535",
     "check.register_beyond.right": "addresses count from 0: the manual's 40001 is holding:0, its 30001 is input:0",
+    "check.identity_address.wrong": '{where}: "{got}" is no place for an identity',
+    "check.identity_address.right": 'such as "holding:0xFC02", "di:04000401" for DL/T 645, or "43/14:product"',
+    "check.identity_type.wrong": '{where}: the type "{got}" is none that a model can be told by',
+    "check.identity_type.right": "u16, u32, u64, bcd32 or ascii:<registers> for a register (DL/T 645: digits: or "
+    "ascii:<octets>); none for an object of 43/14",
+    "check.identity_equals.wrong": "{where}: a model is told by at least one value, and each is {kind} here",
+    "check.identity_equals.right": 'a list such as [112, 121] for numbers or ["SPEM-003CEBEU"] for texts',
     # what was found
     "check.got.text": 'the text "{value}"',
     "check.got.number": "the number {value}",
@@ -215,6 +222,8 @@ SENTENCES: dict[str, str] = {
     "check.right.tables": "a table in double square brackets, [[...]], once for each",
     "check.right.quantity": "a quantity such as active_energy_import",
     "check.right.address": 'a text such as "input:0x0048"',
+    "check.right.identity_address": 'a text such as "holding:0xFC02" or "43/14:product"',
+    "check.right.identity_type": "u16, u32, u64, bcd32, digits:<octets> or ascii:<registers>, in quotes",
     "check.right.register_type_dlt645": "bcd6.2 or sbcd2.4 (digits before and after the point, s: with a sign), "
     "demand, demand_time, date, time, clock, ascii:<octets>, digits:<octets> or bits:<octets>, in quotes",
     "check.right.register_type": "u16, i16, u32, i32, f32, u64, i64, f64, bcd32 or ascii:<registers>, in quotes",
