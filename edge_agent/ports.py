@@ -94,6 +94,9 @@ class Seeker(Protocol):
     def look(self, units: Sequence[int], leave: Leave, *, thorough: bool = False) -> AsyncIterator[Sighting]:
         """Everybody, where somebody is known to be or is hoped for."""
 
+    async def describe(self, address: str, leave: Leave) -> Sighting | None:
+        """Whoever answers at this one address, and what it says about itself; None: nobody."""
+
     def glance_s(self, units: Sequence[int]) -> float:
         """How long that takes at most, seconds, if nobody answers."""
 

@@ -152,6 +152,8 @@ class SimMeter:
 
     def raw(self, register: SimRegister, at_ms: Ms | None = None) -> bytes:
         """The bytes that stand in a register at an instant."""
+        if register.fixed is not None:
+            return register.fixed
         value = self.value(register.quantity, at_ms)
         if isinstance(value, str) and register.kind == "ascii":
             return register.encode_text(value)

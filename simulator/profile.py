@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class SimRegister:
     step: float | None  # in the register's unit
     modulus: int | None  # in the register's unit
     not_available: tuple[int, ...]
+    fixed: bytes | None = None  # what always stands there, whatever the meter measures
 
     def encode(self, value_si: float) -> bytes:
         """The register's bytes while the quantity stands at `value_si` (in Wh, W, V, A ...).
@@ -133,6 +134,11 @@ def load_profile(path: Path) -> SimProfile:
             raise ProfileMistake(f"{path}: register {number} ({entry.get('quantity', '?')}): {error}") from error
     if not registers:
         raise ProfileMistake(f"{path}: no [[register]]")
+    for entry in table.get("identity", []):
+        try:
+            registers += _hallmark(entry)
+        except (KeyError, ValueError) as error:
+            raise ProfileMistake(f"{path}: identity at {entry.get('address', '?')}: {error}") from error
     return SimProfile(
         name=str(table.get("profile", path.stem)),
         side=table.get("side", "secondary"),
@@ -182,6 +188,21 @@ def _register(entry: dict[str, Any]) -> SimRegister:
         modulus=10 ** int(str(digits).partition(".")[0]) if digits is not None else None,
         not_available=tuple(int(raw) for raw in entry.get("not_available", ())),
     )
+
+
+def _hallmark(entry: dict[str, Any]) -> list[SimRegister]:
+    """The register by which the model is known; what it says of function 43/14 is the scenario's affair."""
+    if str(entry["address"]).startswith("43/14:"):
+        return []
+    place = {"quantity": "hallmark", **{str(key): entry[key] for key in ("address", "type", "order") if key in entry}}
+    register = _register(place)
+    value = entry["equals"][0]
+    fixed = (
+        register.encode_text(value)
+        if isinstance(value, str)
+        else register._ordered(int(value).to_bytes(2 * register.width, "big"))
+    )
+    return [replace(register, fixed=fixed)]
 
 
 def _si(unit: str) -> float:

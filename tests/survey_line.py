@@ -113,8 +113,8 @@ class _Set:
         self._carrier.close()
 
 
-def scenario_line(name: str | Path, **link: Any) -> SurveyLine:
-    """The first line of a scenario that ships, or of a file."""
+def scenario_line(name: str | Path, *, profiles: Path | None = None, **link: Any) -> SurveyLine:
+    """The first line of a scenario that ships, or of a file; with more profiles than those that ship."""
     path = name if isinstance(name, Path) else scenarios_dir() / f"{name}.toml"
-    scenario = load_scenario(path)
+    scenario = load_scenario(path, profiles=profiles)
     return SurveyLine(scenario.lines[0], scenario.start_ms, **link)

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ ask = [{ unit = 1, function = 3, register = 10, count = 2 }, { unit = 2, functio
 
 
 def scanned(
-    tmp_path: Path, text: str, wanted: Wanted = EVERYTHING, *, listens: bool = False, **link: object
+    tmp_path: Path, text: str, wanted: Wanted = EVERYTHING, *, listens: bool = False, **link: Any
 ) -> tuple[Report, SurveyLine]:
     """The scan of a line that is written down like a scenario. `listens`: the line was not asked on lately."""
     path = tmp_path / "scenario.toml"

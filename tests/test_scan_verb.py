@@ -54,7 +54,7 @@ def run(*words: object) -> tuple[int, str]:
 
 
 def asked(site: Path, **link: str) -> tuple[object, ...]:
-    spec, runtime = link_asked(Asked(None)._replace(**link), site, load_site)  # type: ignore[arg-type]
+    spec, runtime, _ = link_asked(Asked(None)._replace(**link), site, load_site)  # type: ignore[arg-type]
     return spec.id, spec.kind, spec.path or (spec.host, spec.port), spec.baud, spec.settlement, runtime.name
 
 

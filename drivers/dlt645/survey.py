@@ -16,7 +16,18 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 
-from drivers.dlt645.frame import ADDRESS, ANSWER, FUNCTION, PREAMBLE, READ, WILDCARD, Reader, Telegram, encode
+from drivers.dlt645.frame import (
+    ADDRESS,
+    ANSWER,
+    FUNCTION,
+    PREAMBLE,
+    READ,
+    WILDCARD,
+    Reader,
+    Telegram,
+    address_of,
+    encode,
+)
 from drivers.link import Link, converse
 from edge_agent.model import Frame
 from edge_agent.ports import DriverError, Leave, LinkDown, NoReply, Seen, Sighting
@@ -102,6 +113,11 @@ class Seeker:
         for ending in endings:  # those where several answer are put behind: first who is found quickly
             async for sighting in self._walk(ending, endings, leave):
                 yield sighting
+
+    async def describe(self, address: str, leave: Leave) -> Sighting | None:
+        """The meter of that address."""
+        came = await self._insist(address_of(address), READ, TOTAL, leave)
+        return next(self._new(came), None)
 
     def glance_s(self, units: Sequence[int]) -> float:
         return self._question_s

@@ -95,6 +95,17 @@ class Seeker:
         async for sighting in self._each(silent, _INPUT, leave):
             yield sighting
 
+    async def describe(self, address: str, leave: Leave) -> Sighting | None:
+        """The unit, and what it says about itself; asked in both ways."""
+        unit = int(address)
+        for function in (_HOLDING, _INPUT):
+            await leave(False)
+            found = await self._try(unit, function, leave)
+            if found.answered or found.garbled:
+                return await self._described(unit, found, leave)
+        late = [s for s in await self._late(leave) if s.address == address]
+        return late[0] if late else None
+
     def glance_s(self, units: Sequence[int]) -> float:
         return len(units) * self._question_s
 

@@ -175,6 +175,16 @@ def link_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    folder = click.Path(file_okay=False, path_type=Path)
+    command = click.option("--dump", type=folder, help="write each device's frames and values there, as a vector")(
+        command
+    )
+    return click.option("--write", type=folder, help="write the tables for the site file there, not to the terminal")(
+        command
+    )
+
+
 @main.command()
 @link_options
 @site_option
@@ -183,10 +193,12 @@ def link_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--units", default="1-247", show_default=True, help="Modbus units, such as 1-32,100")
 @click.option("--thorough", is_flag=True, help="also walk DL/T 645 addresses, and ask silent units in another way")
 @click.option("--within", "within_s", type=click.FloatRange(1), help="seconds to look at most; listening comes on top")
+@click.option("--probe", "probes", is_flag=True, help="then say which profile fits each device that was found")
+@output_options
 @json_option
 def scan(
     site_path: Path, bauds: str | None, parities: str | None, units: str, thorough: bool, within_s: float | None,
-    as_json: bool, **asked: Any,
+    probes: bool, write: Path | None, dump: Path | None, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
     """Find out what hangs on a link: speed, parity, Modbus units, DL/T 645 addresses. It only reads.
 
@@ -194,19 +206,68 @@ def scan(
     file; with --serial, --tcp or --tcp-serial there need be none.
 
     \b
-    Example:  edge-agent scan --serial /dev/ttyUSB0 --units 1-32
+    Example:  edge-agent scan --serial /dev/ttyUSB0 --units 1-32 --probe
     """
-    from edge_agent.cli.surveying import Asked, plain_report, scan_link, show_report
+    from edge_agent.cli.found import Output, plain_visit, show_visit, write_out
+    from edge_agent.cli.surveying import Asked, scan_link
 
-    report = scan_link(
-        Asked(**asked), site_path, site_or_exit,
-        bauds=bauds, parities=parities, units=units, thorough=thorough, within_s=within_s, quiet=as_json,
+    output = Output(write, dump)
+    visit = scan_link(
+        Asked(**asked), site_path, site_or_exit, bauds=bauds, parities=parities, units=units, thorough=thorough,
+        within_s=within_s, probes=probes or write is not None or dump is not None, quiet=as_json,
     )  # fmt: skip
+    write_out(visit, output)
     if as_json:
-        emit(plain_report(report))
+        emit(plain_visit(visit))
     else:
-        show_report(report)
-    sys.exit(OK if report.devices and not report.objection else FAILED)
+        show_visit(visit, output)
+    sys.exit(OK if visit.report and visit.report.devices and not visit.report.objection else FAILED)
+
+
+@main.command()
+@link_options
+@site_option
+@click.option("--unit", type=click.IntRange(1, 247), help="the device's Modbus unit")
+@click.option("--address", help="the meter's DL/T 645 address, 12 digits")
+@click.option("--all", "everybody", is_flag=True, help="scan the link at its own speed and parity, and probe everybody")
+@click.option("--baud", help="the line's speed, where the site file does not say it or says another")
+@click.option("--parity", help="the line's parity, N, E or O")
+@click.option("--seconds", default=10.0, show_default=True, type=click.FloatRange(0, 600),
+              help="between two readings of the energies, which are compared with the power")  # fmt: skip
+@output_options
+@json_option
+def probe(
+    site_path: Path, unit: int | None, address: str | None, everybody: bool, baud: str | None, parity: str | None,
+    seconds: float, write: Path | None, dump: Path | None, as_json: bool, **asked: Any,
+) -> None:  # fmt: skip
+    """Say which profile fits a device, with a score and reasons, and write it down for the site file. It only reads.
+
+    Profiles that cannot be told apart by what was measured are named together.
+
+    \b
+    Example:  edge-agent probe bus-1 --unit 3 --write found
+    """
+    from edge_agent.cli.found import Output, plain_visit, show_visit, write_out
+    from edge_agent.cli.surveying import Asked, probe_everybody, probe_link
+
+    given, output = Asked(**asked), Output(write, dump)
+    if everybody:
+        if unit is not None or address is not None:
+            raise click.ClickException("--all is everybody: leave out --unit and --address")
+        visit = probe_everybody(
+            given, site_path, site_or_exit, baud=baud, parity=parity, seconds=seconds, quiet=as_json
+        )
+    else:
+        visit = probe_link(
+            given, site_path, site_or_exit, unit=unit, address=address, baud=baud, parity=parity, seconds=seconds,
+            quiet=as_json,
+        )  # fmt: skip
+    write_out(visit, output)
+    if as_json:
+        emit(plain_visit(visit))
+    else:
+        show_visit(visit, output)
+    sys.exit(OK if any(p.best for p in visit.probed) else FAILED)
 
 
 @main.command()

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple, Self, TypeVar
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from edge_agent.cli.found import Visit
 from edge_agent.clock import SystemClock
 from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
-from edge_agent.model import LinkSpec
+from edge_agent.model import LinkSpec, Profile
 from edge_agent.ports import DriverError
-from edge_agent.settings import Site, SiteError, link_specs, load_site
-from edge_agent.survey import Place, Report, Wanted, scan
-from edge_agent.survey.scan import minutes, said, who
+from edge_agent.settings import Profiles, Site, SiteError, config_files, link_specs, load_site
+from edge_agent.survey import Place, Wanted, probe_device, scan_and_probe
+from edge_agent.survey.watch import Stopped
 from edge_agent.words import say
 
 T = TypeVar("T")
@@ -53,8 +53,9 @@ def scan_link(
     units: str,
     thorough: bool,
     within_s: float | None,
+    probes: bool,
     quiet: bool,
-) -> Report:
+) -> Visit:
     """The scan of a link. Raises `ClickException` with what is wrong and what would be right."""
     wanted = Wanted(
         _units(units),
@@ -63,9 +64,90 @@ def scan_link(
         thorough,
         within_s,
     )
-    spec, runtime = link_asked(asked, site_path, site_or_exit)
+    spec, runtime, known = link_asked(asked, site_path, site_or_exit)
+    profiles = shipped_profiles() if probes else []
     with Showing(quiet=quiet) as showing:
-        return on_link(spec, runtime, lambda place: scan(place, wanted, showing))
+        report, probed = on_link(
+            spec, runtime, lambda place: scan_and_probe(place, wanted, profiles, showing, probes=probes)
+        )
+    return Visit(spec, known, report, probed)
+
+
+def probe_link(
+    asked: Asked,
+    site_path: Path,
+    site_or_exit: Callable[[Path], Site],
+    *,
+    unit: int | None,
+    address: str | None,
+    baud: str | None,
+    parity: str | None,
+    seconds: float,
+    quiet: bool,
+) -> Visit:
+    """The probe of one device. Raises `ClickException`."""
+    if (unit is None) == (address is None):
+        raise click.ClickException(
+            "say one device: --unit 1 to 247 for Modbus, or --address with 12 digits for DL/T 645"
+        )
+    if address is not None and not re.fullmatch(r"[0-9]{12}", address):
+        raise click.ClickException(f"--address: {address!r} is not the 12 digits of a meter's address")
+    spec, runtime, known = link_asked(asked, site_path, site_or_exit)
+    if baud:
+        spec = replace(spec, baud=_number(baud, BAUDS, "--baud", "a speed such as 9600"))
+    if parity:
+        spec = replace(spec, parity=_parity(parity))
+    driver, where = ("modbus", str(unit)) if unit is not None else ("dlt645", address or "")
+    if driver == "dlt645" and spec.kind == "modbus-tcp":
+        raise click.ClickException("DL/T 645 is spoken on serial lines, not over Modbus TCP")
+    profiles = shipped_profiles()
+    with Showing(quiet=quiet) as showing:
+        try:
+            probed = on_link(
+                spec, runtime, lambda place: probe_device(place, driver, where, profiles, showing, seconds=seconds)
+            )
+        except Stopped as objection:
+            raise click.ClickException(str(objection)) from None
+    if probed is None:
+        nobody = say("survey.nobody", who=f"unit {unit}" if unit is not None else f"meter {address}")
+        raise click.ClickException(f"{nobody}. {say('read.no_reply')}")
+    return Visit(spec, known, None, [probed])
+
+
+def probe_everybody(
+    asked: Asked,
+    site_path: Path,
+    site_or_exit: Callable[[Path], Site],
+    *,
+    baud: str | None,
+    parity: str | None,
+    seconds: float,
+    quiet: bool,
+) -> Visit:
+    """Everybody at the link's own speed and parity. Raises `ClickException`."""
+    spec, runtime, known = link_asked(asked, site_path, site_or_exit)
+    wanted = Wanted(
+        bauds=(_number(baud, BAUDS, "--baud", "a speed such as 9600") if baud else spec.baud,),
+        parities=(_parity(parity) if parity else spec.parity,),
+    )
+    profiles = shipped_profiles()
+    with Showing(quiet=quiet) as showing:
+        report, probed = on_link(
+            spec, runtime, lambda place: scan_and_probe(place, wanted, profiles, showing, seconds=seconds)
+        )
+    return Visit(spec, known, report, probed)
+
+
+def shipped_profiles() -> list[Profile]:
+    """All that can be read; one with mistakes is left out, and said."""
+    profiles = Profiles(config_files())
+    found = []
+    for name in profiles.names:
+        try:
+            found.append(profiles.get(name))
+        except SiteError as error:
+            click.echo(f"profile {name} is left out: {error.mistakes[0].sentence()}", err=True)
+    return found
 
 
 def _listed(written: str | None) -> list[str]:
@@ -97,8 +179,8 @@ def _parity(written: str) -> str:
     return written.upper()
 
 
-def link_asked(asked: Asked, site_path: Path, site_or_exit: Callable[[Path], Site]) -> tuple[LinkSpec, Path]:
-    """The link and the runtime folder. A place that the site file has an entry for is that link. Raises
+def link_asked(asked: Asked, site_path: Path, site_or_exit: Callable[[Path], Site]) -> tuple[LinkSpec, Path, bool]:
+    """The link, the runtime folder, and whether the site file has the link: a place that it has is that link. Raises
     `ClickException`."""
     places = [p for p in (asked.link, asked.serial, asked.tcp, asked.tcp_serial) if p]
     if len(places) != 1:
@@ -110,11 +192,11 @@ def link_asked(asked: Asked, site_path: Path, site_or_exit: Callable[[Path], Sit
             raise click.ClickException(
                 f"no link {asked.link!r}; there are {', '.join(k.id for k in site.link) or 'none'}"
             )
-        return _with(spec, asked), Path(site.paths.runtime)
+        return _with(spec, asked), Path(site.paths.runtime), True
     runtime, known = _known(site_path)
     spec = _by_place(asked)
     same = next((k for k in known if _place(k) == _place(spec)), None)
-    return _with(same or spec, asked), runtime
+    return _with(same or spec, asked), runtime, same is not None
 
 
 def _known(site_path: Path) -> tuple[Path, tuple[LinkSpec, ...]]:
@@ -210,55 +292,3 @@ class Showing:
 
     def asks(self, what: str, spent_s: float, worst_s: float) -> None:
         self._bar.update(self._task, description=what, completed=spent_s, total=worst_s)
-
-
-def plain_report(report: Report) -> dict[str, Any]:
-    """A scan as one document."""
-    return {
-        "link": report.link,
-        "kind": report.kind,
-        "where": report.where,
-        "setting": str(report.setting) if report.setting and report.kind != "modbus-tcp" else None,
-        "complete": report.complete,
-        "objection": report.objection,
-        "masters": list(report.heard),
-        "listened_s": round(report.listened_s, 1),
-        "spent_s": round(report.spent_s, 1),
-        "worst_s": round(report.worst_s, 1),
-        "limit_s": round(report.limit_s, 1),
-        "not_looked_at": report.left_out,
-        "found": [
-            {
-                "driver": f.sighting.driver,
-                "address": f.sighting.address,
-                "setting": str(f.setting) if report.kind != "modbus-tcp" else None,
-                "seen": f.sighting.seen.value,
-                "detail": f.sighting.detail,
-                "says": dict(f.sighting.texts),
-                "waited_ms": round(1000 * f.sighting.waited_s, 1),
-                "asked": f.sighting.frame.request.hex(" ") if f.sighting.frame else "",
-                "frame": f.sighting.frame.reply.hex(" ") if f.sighting.frame else "",
-            }
-            for f in report.found
-        ],
-        "advice": report.advice(),
-    }
-
-
-def show_report(report: Report) -> None:
-    table = Table("device", "protocol", "setting", "seen", "answered after", title=f"{report.link} ({report.where})")
-    for f in sorted(report.found, key=lambda f: (f.sighting.driver, f.sighting.address.zfill(12))):
-        waited = f"{1000 * f.sighting.waited_s:.0f} ms" if f.sighting.waited_s else ""
-        setting = str(f.setting) if report.kind != "modbus-tcp" else ""
-        table.add_row(who(f.sighting), f.sighting.driver, setting, said(f.sighting), waited)
-    if report.found:
-        Console(width=None if Console().is_terminal else 160).print(table)
-    click.echo(
-        f"{len(report.devices)} device(s) in {minutes(report.spent_s)}, after {report.listened_s:.0f} s of listening"
-    )
-    if report.objection:
-        click.echo(report.objection)
-    if report.left_out:
-        click.echo(say("survey.left_out", what="; ".join(report.left_out)))
-    for line in report.advice():
-        click.echo(line)

@@ -52,10 +52,13 @@ class Place:
         spec = self.spec
         return Setting(spec.baud, spec.parity, spec.data_bits, spec.stop_bits)
 
-    async def at(self, setting: Setting, devices: Sequence[DeviceSpec] = ()) -> FieldLine:
+    async def at(
+        self, setting: Setting, devices: Sequence[DeviceSpec] = (), *, timeout_s: float | None = None
+    ) -> FieldLine:
         """The line at that setting, not opened yet; the one before it is closed."""
         await self.close()
         spec = self._set(setting)
+        spec = spec if timeout_s is None else replace(spec, timeout_s=min(timeout_s, spec.timeout_s))
         self.line = FieldLine(spec, self._open_link(spec), devices, self.clock.now_ms)
         self.line.stamp = self.stamp
         return self.line

@@ -111,7 +111,7 @@ def who(sighting: Sighting) -> str:
 
 async def scan(place: Place, wanted: Wanted, notice: Notice) -> Report:
     """Listen, then look. Raises `LinkDown` where there is no channel; everything else is in the report."""
-    return await _Scan(place, wanted, notice).run()
+    return await Search(place, wanted, notice).run()
 
 
 def reckoned_s(place: Place, wanted: Wanted, tries: Sequence[Setting]) -> tuple[float, float]:
@@ -134,7 +134,9 @@ def _parts(wanted: Wanted) -> tuple[list[int], list[int]]:
     return list(wanted.units[:FIRST_UNITS]), list(wanted.units[FIRST_UNITS:])
 
 
-class _Scan:
+class Search:
+    """One scan; its watch outlives it, for whoever goes on asking."""
+
     def __init__(self, place: Place, wanted: Wanted, notice: Notice) -> None:
         self.place = place
         self.wanted = wanted

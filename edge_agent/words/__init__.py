@@ -35,6 +35,11 @@ def say(code: str, /, lang: str = "en", **fields: object) -> str:
     return sentence.format_map({name: _said(value, lang) for name, value in fields.items()})
 
 
+def spoken(part: Phrase, lang: str = "en") -> str:
+    """A part by itself."""
+    return say(part.code, lang, **part.fields)
+
+
 @cache
 def languages() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg))
