@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -117,6 +118,25 @@ def test_speed_and_parity_are_found(tmp_path: Path, baud: int, parity: str):
     assert found.setting == Setting(baud, parity)
     assert found.complete
     assert found.spent_s < found.limit_s
+
+
+def test_a_line_that_is_set_otherwise_than_the_site_file_says_is_found(tmp_path: Path):
+    """Its devices overlook a wrong parity bit and answer in their own: garbled, until the scan has their parity."""
+    path = tmp_path / "scenario.toml"
+    path.write_text(HEAD + METER % ("a", 1) + METER % ("b", 2))
+
+    async def story() -> None:
+        line = scenario_line(path, parity="E")
+        line.stamp.fresh = True
+        for end in line.played.line.ends:
+            end.strict = False
+        found = await scan(line.place(), Wanted(), line.told)
+        assert seen(found) == ["1", "2"]
+        assert {f.setting for f in found.found} == {Setting(9600, "N")}
+        assert found.tried[:2] == [Setting(9600, "E"), Setting(9600, "N")]
+        figure("wrong parity in the site file", garbled=sum("no frame" in said for said in line.told.said))
+
+    run_virtual(story())
 
 
 def test_a_unit_that_no_glance_has_asked_is_found_and_the_late_one_is_itself(tmp_path: Path):
@@ -364,3 +384,48 @@ async def test_an_identification_in_parts_is_read_to_its_end():
 
     found = await looked(MemoryLink(far_end))
     assert dict(found[0].texts) == {"vendor": "Maker", "product": "PAC-9", "revision": "V1", "model": "Model nine"}
+
+
+# --- whatever comes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["modbus", "dlt645"])
+def test_whatever_is_answered_is_survived_and_nobody_else_is_credited(kind: str):
+    """Right answers of others than were asked, spoilt ones, and noise: no crash, and no device that did not speak."""
+    chance = Random(11)
+    right = [
+        bytes.fromhex("07 03 02 12 34 3D 33"), bytes.fromhex("07 83 02 61 F0"),
+        bytes.fromhex("07 2B 0E 01 01 00 00 01 00 03 41 42 43"), encode("000000000017", 0x93, b"\x17" + b"\0" * 5),
+        encode("000000000018", 0x91, bytes.fromhex("0000010012345678")), encode("000000000018", 0xD1, b"\x02"),
+    ]  # fmt: skip
+    seen_kinds: dict[str, int] = {}
+
+    def reply(question: bytes) -> bytes | None:
+        frame = bytearray(chance.choice(right))
+        for _ in range(chance.choice((0, 0, 1, 3))):
+            frame[chance.randrange(len(frame))] = chance.randrange(256)
+        if chance.random() < 0.3:
+            frame = bytearray(chance.randbytes(chance.randint(1, 40)))
+        return bytes(frame) if chance.random() < 0.8 else None
+
+    async def story() -> None:
+        async def leave(unclear: bool) -> None:
+            await asyncio.sleep(0)
+
+        for _ in range(60 if kind == "modbus" else 4):
+            link = MemoryLink(reply, framing=Framing(9600, "N"))
+            seeker = surveys()[kind].Seeker(link)
+            async for sighting in seeker.look(range(1, 12), leave):
+                seen_kinds[sighting.seen] = seen_kinds.get(sighting.seen, 0) + 1
+                if sighting.seen is Seen.DEVICE and kind == "modbus":
+                    assert sighting.address == "7"
+                if sighting.seen is Seen.DEVICE and kind == "dlt645" and sighting.frame is not None:
+                    assert encode_address(sighting.address) in sighting.frame.reply
+
+    run_virtual(story())
+    assert seen_kinds.get(Seen.DEVICE, 0) > 0
+    assert len(seen_kinds) > 1
+
+
+def encode_address(address: str) -> bytes:
+    return bytes.fromhex(address)[::-1]

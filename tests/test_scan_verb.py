@@ -16,6 +16,9 @@ from edge_agent.cli.main import main
 from edge_agent.cli.surveying import Asked, link_asked
 from edge_agent.holding import HeldLinks
 from edge_agent.settings import load_site
+from simulator.loop import LoopThread
+from simulator.modbus import ModbusPort
+from simulator.scenario import load_scenario, scenarios_dir
 from tests.house.tree import ROOT
 
 SITE = """
@@ -128,3 +131,78 @@ def test_scan_finds_four_devices_behind_a_port(port: Path, tmp_path: Path):
     assert report["complete"] is True
     assert report["listened_s"] == 1
     assert "listening" not in done.stderr  # a pipe and --json: nothing but the document, and the lock's remark
+
+
+def test_probe_writes_what_a_site_file_takes(port: Path, tmp_path: Path):
+    """The current transformer of the mixed line: named, written down, and its tables checked by the agent itself."""
+    site = tmp_path / "site.toml"
+    site.write_text(SITE.format(port="/dev/ttyS9", more=""))
+    command = [
+        sys.executable, "-m", "edge_agent", "probe", "--serial", str(port), "--site", str(site), "--unit", "3",
+        "--shared-line", "--listen", "0", "--seconds", "1", "--write", str(tmp_path / "w"),
+        "--dump", str(tmp_path / "d"),
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "unit 3: peacefair-pzem-016 fits (score 0." in done.stdout
+    assert (tmp_path / "d" / "peacefair-pzem-016.toml").read_text().startswith("# Recorded from a device: Peacefair")
+    site.write_text(site.read_text() + (tmp_path / "w" / "rs485.toml").read_text())
+    checked = subprocess.run(
+        [sys.executable, "-m", "edge_agent", "check", str(site)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    assert 'profile = "peacefair-pzem-016"' in site.read_text()
+
+
+def test_scan_and_probe_over_tcp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A meter behind a TCP port, with a real socket; the other units keep silent."""
+    monkeypatch.setattr("drivers.modbus.survey.TCP_WAIT_S", 0.1)
+    with SimMeters(7, 9) as port:
+        code, said = run("scan", "--tcp", f"127.0.0.1:{port}", "--site", tmp_path / "none", "--units", "1-12", "--json")
+        assert code == 0, said
+        report = json.loads(said[said.index("{") :])
+        assert [f["address"] for f in report["found"]] == ["7", "9"]
+        assert (report["setting"], report["listened_s"], report["complete"]) == (None, 0, True)
+        code, said = run(
+            "probe", "--tcp", f"127.0.0.1:{port}", "--site", tmp_path / "none", "--unit", "9", "--seconds", "0",
+            "--dump", tmp_path / "d",
+        )  # fmt: skip
+        assert code == 0, said
+        assert "unit 9: acrel-dtsd1352 fits" in said
+        assert 'kind = "modbus-tcp"' in said
+        assert "unit = 9" in (tmp_path / "d" / "acrel-dtsd1352.toml").read_text()
+
+
+class SimMeters:
+    """`with SimMeters(7, 9) as port`: simulated meters at those units of one TCP port."""
+
+    def __init__(self, *units: int) -> None:
+        scenario = load_scenario(scenarios_dir() / "factory.toml")
+        self._thread = LoopThread("meters")
+        self._port = ModbusPort({unit: scenario.meters[0].hang() for unit in units}, scenario.clock())
+
+    def __enter__(self) -> int:
+        self._thread.__enter__()
+        self._thread.run(self._port.start())
+        return self._port.port
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.run(self._port.stop())
+        self._thread.__exit__(*error)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("bus-1",), "say one device"),
+        (("bus-1", "--unit", "3", "--address", "123456789012"), "say one device"),
+        (("bus-1", "--unit", "3", "--all"), "--all is everybody"),
+        (("bus-1", "--address", "12"), "12 digits"),
+        (("--tcp", "10.0.0.5", "--address", "123456789012"), "serial lines"),
+        (("--serial", "/dev/none", "--unit", "3", "--shared-line", "--listen", "0"), "no such port"),
+    ],
+)
+def test_a_mistake_in_a_probe_is_named(site: Path, words: tuple[str, ...], complaint: str):
+    code, said = run("probe", *words, "--site", site)
+    assert code == 1
+    assert complaint in said

@@ -44,8 +44,8 @@ TOTAL = bytes.fromhex("00000100")
 """00010000, import active energy: the item that a meter has if it has any. Lowest octet first."""
 
 _TRIES = 2
-_WALKS = 6
-"""So many walks are reckoned with: two meters whose addresses differ in nothing but the highest octet."""
+WALKS = 8
+"""So many walks at most: two meters whose addresses differ in nothing but the highest octet take six."""
 
 _OCTETS = tuple(f"{octet:02d}" for octet in range(100))
 _QUESTION = 20
@@ -110,7 +110,11 @@ class Seeker:
             async for sighting in self.glance(units, leave):
                 yield sighting
         endings = [""] if self._collided or thorough else []
-        for ending in endings:  # those where several answer are put behind: first who is found quickly
+        for walked, ending in enumerate(endings):  # those where several answer are put behind: first the quick ones
+            if walked == WALKS:
+                for left in endings[walked:]:
+                    yield Sighting("dlt645", left, Seen.SEVERAL, "not told apart: too many answer at once, or noise")
+                return
             async for sighting in self._walk(ending, endings, leave):
                 yield sighting
 
@@ -123,7 +127,7 @@ class Seeker:
         return self._question_s
 
     def look_s(self, units: Sequence[int], *, thorough: bool = False) -> float:
-        return (2 + _WALKS * len(_OCTETS)) * self._question_s
+        return (2 + WALKS * len(_OCTETS)) * self._question_s
 
     def usual_s(self, units: Sequence[int]) -> float:
         return self._question_s

@@ -165,6 +165,10 @@ class Search:
             report.objection = str(objection)
         except Spent:
             report.left_out = report.left_out or stages
+        except LinkDown as down:
+            if not report.found:
+                raise
+            report.objection = str(down)
         finally:
             await self.place.close()
         report.listened_s, report.heard = watch.listened_s, watch.heard
@@ -174,24 +178,39 @@ class Search:
         return report
 
     async def _search(self, first: list[int], rest: list[int], stages: list[str]) -> None:
-        for units in (first, rest):
-            if units is rest and not rest:
-                break
-            for n, setting in enumerate(self.tries):
-                self.report.left_out = stages[n:] if units is first else [f"{s}, units from 33 on" for s in stages[n:]]
+        """Raises `Stopped`, `Spent` and `LinkDown`; `left_out` says at each moment what has not been looked at."""
+        report, stage = self.report, dict(zip(self.tries, stages, strict=True))
+        for units in filter(None, (first, rest)):
+            note = "" if units is first else f", units {units[0]} to {units[-1]}"
+            queue = list(self.tries)
+            while queue:
+                setting = queue.pop(0)
+                report.left_out = [stage[s] + note for s in (setting, *queue)]
                 asks = await self._open(setting, f"units {units[0]} to {units[-1]}")
                 for seeker in asks.values():
                     await self._take(seeker.glance(units, self.watch.leave), setting)
-                if any(f.setting == setting for f in self.report.found):
-                    self.report.left_out = [f"the rest at {setting}"] if self.place.is_line else ["the other units"]
-                    self.watch.what = f"{setting}: everybody" if self.place.is_line else "all units"
-                    for seeker in asks.values():
-                        await self._take(
-                            seeker.look(self.wanted.units, self.watch.leave, thorough=self.wanted.thorough), setting
-                        )
-                    self.report.left_out = []
-                    return
-        self.report.left_out = []
+                if self._seen_at(setting):
+                    return await self._look(asks, setting)
+                if any(f.setting == setting for f in report.found):  # garbled: most likely its parity is another
+                    queue.sort(key=lambda s: s.baud != setting.baud)
+            if report.found:  # nobody who could be understood: two at one address look like that as well
+                setting = report.found[0].setting
+                return await self._look(await self._open(setting, "everybody"), setting)
+        report.left_out = []
+        return None
+
+    async def _look(self, asks: dict[str, Seeker], setting: Setting) -> None:
+        """Everybody at the setting at which somebody answers; what was garbled at others was its echo."""
+        report = self.report
+        report.found[:] = [f for f in report.found if f.setting == setting]
+        report.left_out = [f"the rest at {setting}"] if self.place.is_line else ["the other units"]
+        self.watch.what = f"{setting}: everybody" if self.place.is_line else "all units"
+        for seeker in asks.values():
+            await self._take(seeker.look(self.wanted.units, self.watch.leave, thorough=self.wanted.thorough), setting)
+        report.left_out = []
+
+    def _seen_at(self, setting: Setting) -> bool:
+        return any(f.setting == setting and f.sighting.seen is not Seen.GARBLED for f in self.report.found)
 
     async def _open(self, setting: Setting, units: str) -> dict[str, Seeker]:
         line = await self.place.at(setting)
