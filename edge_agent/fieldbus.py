@@ -194,6 +194,12 @@ def open_driver(link: LinkSpec, devices: Sequence[DeviceSpec], clock: Clock) -> 
     return open_line(link, devices, clock)
 
 
+def requests_of(device: DeviceSpec) -> tuple[Request, ...]:
+    """The round trips that read everything the device's profile names, wherever the device may hang."""
+    found: tuple[Request, ...] = _driver_module(device.profile.driver).requests(device)
+    return found
+
+
 def raw_of(profile: Profile, register: Register, frame: Frame) -> bytes:
     """A register's own bytes in the frame that brought its value."""
     found: bytes = _driver_module(profile.driver).raw_of(register, frame)
