@@ -13,17 +13,18 @@ import pytest
 
 from drivers.dlt645 import survey as dlt645_survey
 from drivers.dlt645.frame import encode
-from drivers.link import Framing, MemoryLink
+from drivers.link import Framing, MemoryLink, framing_of
 from drivers.modbus import survey as modbus_survey
+from edge_agent.model import LinkSpec
 from edge_agent.ports import Seen, Sighting
-from edge_agent.survey import Report, Wanted, scan
+from edge_agent.survey import Place, Report, Wanted, scan
 from edge_agent.survey.place import Setting
 from edge_agent.survey.seekers import settings, surveys
 from simulator.line.virtual import run_virtual
 from simulator.scenario import scenarios_dir
 from tests.figures import report as figure
 from tests.lines import virtually
-from tests.survey_line import NOON_S, SurveyLine, scenario_line
+from tests.survey_line import NOON_S, BootClock, Stamp, SurveyLine, Told, scenario_line
 
 MASTER_EXCHANGES = int(os.environ.get("EDGE_PROVE_SECOND_MASTER", "300"))
 SCANS = 20
@@ -121,20 +122,50 @@ def test_speed_and_parity_are_found(tmp_path: Path, baud: int, parity: str):
 
 
 def test_a_line_that_is_set_otherwise_than_the_site_file_says_is_found(tmp_path: Path):
-    """Its devices overlook a wrong parity bit and answer in their own: garbled, until the scan has their parity."""
     path = tmp_path / "scenario.toml"
     path.write_text(HEAD + METER % ("a", 1) + METER % ("b", 2))
 
     async def story() -> None:
         line = scenario_line(path, parity="E")
         line.stamp.fresh = True
-        for end in line.played.line.ends:
-            end.strict = False
         found = await scan(line.place(), Wanted(), line.told)
         assert seen(found) == ["1", "2"]
         assert {f.setting for f in found.found} == {Setting(9600, "N")}
         assert found.tried[:2] == [Setting(9600, "E"), Setting(9600, "N")]
-        figure("wrong parity in the site file", garbled=sum("no frame" in said for said in line.told.said))
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("right", ["N", "O", ""])
+def test_a_device_that_overlooks_a_wrong_parity_is_garbled_until_its_own_is_tried(right: str):
+    """It takes any question at 19200 baud and answers in its own parity; "": in none that anybody understands."""
+    answer = bytes.fromhex("05 03 02 12 34 44 F3")
+
+    def opened(spec: LinkSpec) -> MemoryLink:
+        def reply(question: bytes) -> bytes | None:
+            if spec.baud != 19200 or question[:2] not in {b"\x05\x03", b"\x05\x04"}:
+                return None
+            whole = answer if question[1] == 3 else bytes.fromhex("05 84 01 C3 01")
+            return whole if spec.parity == right else bytes(byte ^ 0x81 for byte in whole)
+
+        return MemoryLink(reply, framing=framing_of(spec))
+
+    async def story() -> None:
+        spec = LinkSpec("bus-1", "serial", path="/dev/ttyUSB0", baud=19200, parity="E")
+        place = Place(spec, BootClock(), stamp=Stamp(fresh=True), open_link=opened)
+        found = await scan(place, Wanted(), Told())
+        tried = [Setting(19200, "E"), Setting(19200, "N"), Setting(19200, "O")]
+        if right:
+            assert [(f.sighting.address, f.sighting.seen, f.setting) for f in found.found] == [
+                ("5", Seen.DEVICE, Setting(19200, right))
+            ]
+            assert found.tried == tried[: 2 if right == "N" else 3]
+        else:
+            assert seen(found, Seen.GARBLED) == ["5"]
+            assert found.tried[:3] == tried
+            assert len(found.tried) > 10
+            assert any("another parity" in advice for advice in found.advice())
+        assert found.complete
 
     run_virtual(story())
 
@@ -218,6 +249,7 @@ def test_meters_that_answer_at_once_are_told_apart_by_their_addresses(tmp_path: 
     found, line = scanned(tmp_path, HEAD + 'baud = 2400\nparity = "E"\n' + meters, Wanted(units=range(1, 3)))
     assert seen(found) == addresses
     assert found.setting == Setting(2400, "E")
+    assert found.tried == [Setting(9600, "N"), Setting(2400, "E"), Setting(2400, "N")]
     assert found.complete
     assert seen(found, Seen.GARBLED) == []
     assert line.played.writes_seen == 0

@@ -182,32 +182,39 @@ class Search:
         report, stage = self.report, dict(zip(self.tries, stages, strict=True))
         for units in filter(None, (first, rest)):
             note = "" if units is first else f", units {units[0]} to {units[-1]}"
-            queue = list(self.tries)
-            while queue:
+            queue, garbled = list(self.tries), None
+            while queue or garbled:
+                if garbled and not any(s.baud == garbled.baud for s in queue):
+                    # No parity of this speed is understood: several who answer at once are not, either.
+                    setting, garbled = garbled, None
+                    if await self._look(await self._open(setting, "everybody"), setting):
+                        return
+                    continue
                 setting = queue.pop(0)
                 report.left_out = [stage[s] + note for s in (setting, *queue)]
                 asks = await self._open(setting, f"units {units[0]} to {units[-1]}")
                 for seeker in asks.values():
                     await self._take(seeker.glance(units, self.watch.leave), setting)
                 if self._seen_at(setting):
-                    return await self._look(asks, setting)
-                if any(f.setting == setting for f in report.found):  # garbled: most likely its parity is another
+                    await self._look(asks, setting)
+                    return
+                if any(f.setting == setting for f in report.found):  # its parity may be another: those come next
+                    garbled = setting
                     queue.sort(key=lambda s: s.baud != setting.baud)
-            if report.found:  # nobody who could be understood: two at one address look like that as well
-                setting = report.found[0].setting
-                return await self._look(await self._open(setting, "everybody"), setting)
         report.left_out = []
-        return None
 
-    async def _look(self, asks: dict[str, Seeker], setting: Setting) -> None:
-        """Everybody at the setting at which somebody answers; what was garbled at others was its echo."""
+    async def _look(self, asks: dict[str, Seeker], setting: Setting) -> bool:
+        """Everybody at one setting; whether anybody could be understood there. What was garbled at others was his."""
         report = self.report
-        report.found[:] = [f for f in report.found if f.setting == setting]
         report.left_out = [f"the rest at {setting}"] if self.place.is_line else ["the other units"]
         self.watch.what = f"{setting}: everybody" if self.place.is_line else "all units"
         for seeker in asks.values():
             await self._take(seeker.look(self.wanted.units, self.watch.leave, thorough=self.wanted.thorough), setting)
+        if not self._seen_at(setting):
+            return False
+        report.found[:] = [f for f in report.found if f.setting == setting]
         report.left_out = []
+        return True
 
     def _seen_at(self, setting: Setting) -> bool:
         return any(f.setting == setting and f.sighting.seen is not Seen.GARBLED for f in self.report.found)
