@@ -16,7 +16,6 @@ from drivers.dlt645.planning import single
 from drivers.link import MemoryLink
 from edge_agent.model import (
     CUMULATIVE,
-    UNIT,
     DeviceSpec,
     Frame,
     Gap,
@@ -32,6 +31,7 @@ from edge_agent.settings.mistake import SiteError
 from edge_agent.settings.profile import load_profile
 from tests.meters import read_profile
 from tests.test_dlt645 import METER, di, framed
+from tests.written import as_written
 
 ROOT = Path(__file__).parent.parent
 ITEMS = tomllib.loads((ROOT / "tests/vectors/dlt645/items.toml").read_text("utf-8"))["case"]
@@ -196,15 +196,7 @@ def test_a_profile_reads_its_frames(path):
     found = asyncio.run(read_device())
     assert exchanges == {}
     expected = {q: value for r in recorded["reply"] for q, value in r["readings"].items()}
-    got: dict[str, object] = {}
-    for outcome in found:
-        match outcome:
-            case Reading():
-                got[outcome.quantity] = [pytest.approx(outcome.value, rel=1e-12), UNIT[outcome.quantity]]
-            case Identity():
-                got[outcome.quantity] = outcome.text
-            case Gap():
-                got[outcome.quantity] = f"gap: {outcome.cause}"
+    got = as_written(found, rel=1e-12)
     assert len(found) == len(got) == len(profile.registers)
     assert got == expected
 

@@ -18,7 +18,7 @@ import pytest
 
 from drivers.link import CarrierLink
 from edge_agent.fieldbus import FieldLine, open_line
-from edge_agent.model import ClockQuality, ClockState, LinkSpec, Ms, Outcome, Request
+from edge_agent.model import LinkSpec, Outcome, Request
 from edge_agent.poller import Poller
 from edge_agent.ports import DriverError
 from simulator.clock import ScaledClock, boot_ms
@@ -31,6 +31,7 @@ from simulator.line.virtual import LoopClock, run_virtual
 from simulator.line.wire import PacedLine
 from tests import figures
 from tests.lines import T0
+from tests.rtu_line import LoopClock as BootClock
 from tests.telltale import DEVICES, Book, Poll, Trouble, Troubled, polls
 
 POLLS = int(os.environ.get("EDGE_PROVE_POLLS", "2000"))
@@ -40,19 +41,6 @@ FORM = Format(9600, "E")
 TIMEOUT_S = 0.5
 RETRIES = 3
 """What the client that trusts checksums does after a time-out, as the common library does by default."""
-
-
-class BootClock:
-    """Boot time on the event loop's clock; the gateway knows the time."""
-
-    def now_ms(self) -> Ms:
-        return round(asyncio.get_running_loop().time() * 1000)
-
-    def state(self) -> ClockState:
-        return ClockState(ClockQuality.SYNCED, 0, 0)
-
-    async def sleep_until(self, bt_ms: Ms) -> None:
-        await asyncio.sleep(max(0.0, bt_ms / 1000 - asyncio.get_running_loop().time()))
 
 
 class Witness:

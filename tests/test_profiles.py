@@ -10,9 +10,10 @@ import pytest
 
 from drivers.link import MemoryLink
 from drivers.modbus import ModbusDriver, requests
-from edge_agent.model import UNIT, DeviceSpec, Gap, Identity, Outcome, Reading
+from edge_agent.model import DeviceSpec, Outcome
 from edge_agent.settings.profile import load_profile
 from tests.meters import read_profile
+from tests.written import as_written
 
 ROOT = Path(__file__).parent.parent
 PROFILES = sorted((ROOT / "config" / "profiles").glob("*.toml"))
@@ -46,15 +47,7 @@ def test_a_profile_reads_its_recorded_frames(path):
     found = asyncio.run(poll())
     assert exchanges == {}
     expected = {q: value for r in recorded["reply"] for q, value in r["readings"].items()}
-    got: dict[str, object] = {}
-    for outcome in found:
-        match outcome:
-            case Reading():
-                got[outcome.quantity] = [pytest.approx(outcome.value, rel=1e-9), UNIT[outcome.quantity]]
-            case Identity():
-                got[outcome.quantity] = outcome.text
-            case Gap():
-                got[outcome.quantity] = f"gap: {outcome.cause}"
+    got = as_written(found, rel=1e-9)
     assert len(found) == len(got) == len(profile.registers)
     assert got == expected
 
