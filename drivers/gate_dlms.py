@@ -12,8 +12,8 @@ Two things need a memory, and so each voice has a gate of its own:
   then calls what enciphers, and keeps a digest of what that made. A ciphered APDU leaves if its digest is known, and
   once: the same invocation counter cannot be sent twice over a gate, but for an HDLC frame said again.
 
-Source: IEC 62056-46, frame format type 3; IEC 62056-47, wrapper; IEC 62056-5-3 (DLMS UA 1000-2), abstract syntax of ACSE
-and COSEM APDUs; IEC 62056-6-2 (DLMS UA 1000-1), data types.
+Source: IEC 62056-46, frame format type 3; IEC 62056-47, wrapper; IEC 62056-5-3 (DLMS UA 1000-2), abstract syntax of
+ACSE and COSEM APDUs; IEC 62056-6-2 (DLMS UA 1000-1), data types.
 """
 
 from __future__ import annotations
@@ -212,10 +212,10 @@ def _hdlc(data: bytes) -> tuple[bytes, int, bytes, bool]:
     if any(part in {0xFE, 0xFF, b"\xfe\xfe", b"\xfe\xff"} for part in parts):
         raise GateRefused("to all stations", data)
     info = b""
-    if len(data) != at + 4:
-        if len(data) < at + 7 or _crc16(data[1 : at + 1]) != data[at + 1] | data[at + 2] << 8:
+    if len(data) != at + 5:
+        if len(data) < at + 8 or _crc16(data[1 : at + 2]) != data[at + 2] | data[at + 3] << 8:
             raise GateRefused("a header check that is not the frame's", data)
-        info = data[at + 3 : -3]
+        info = data[at + 4 : -3]
     return data[3 : at + 1], data[at + 1], info, bool(data[1] & 8)
 
 

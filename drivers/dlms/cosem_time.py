@@ -123,6 +123,8 @@ class CosemTime(NamedTuple):
 
     def _day(self) -> date | None:
         """The day, also where it is named as the last or second last of its month."""
+        if not 1 <= self.month <= 12:  # the month of a change to daylight saving, whichever it is
+            return None
         try:
             if self.day in {LAST_DAY, SECOND_LAST_DAY}:
                 back = 1 if self.day == LAST_DAY else 2

@@ -183,7 +183,7 @@ class Hdlc:
         """What it means that the time is up."""
         if _MODE_E.search(bytes(octet & 0x7F for octet in self._reader.noise)):
             return NotSupported(Unsupported.MODE_E, "the meter opens in mode E of IEC 62056-21, not in HDLC")
-        if self._reader.pending > 1:
+        if self._reader.pending:
             return BadReply(f"an HDLC frame stopped after {self._reader.pending} octets")
         if self._reader.noise:
             return BadReply(f"{len(self._reader.noise)} octets and no HDLC frame of this meter among them")

@@ -224,13 +224,13 @@ def _capture_object(data: Data) -> CaptureObject:
     )
 
 
-def _listed(data: Data, version: int) -> Listed:
+def _listed(data: Data, of_version: int) -> Listed:
     class_id, version, instance, rights = data.items("object", Tag.STRUCTURE, 4)
     return Listed(
         class_id.integer("class"),
         version.integer("version"),
         instance.octets("logical name", 6),
-        _readable(rights, version),
+        _readable(rights, of_version),
     )
 
 
@@ -243,8 +243,8 @@ def _readable(rights: Data, version: int) -> frozenset[int]:
     attributes, _ = rights.items("access rights", Tag.STRUCTURE, 2)
     found = set()
     for item in attributes.items("attribute access", Tag.ARRAY):
-        number, mode = item.items("attribute access", Tag.STRUCTURE)[:2]
+        entry, mode = item.items("attribute access", Tag.STRUCTURE, 3)[:2]
         granted = mode.integer("access mode")
         if granted & 1 if version >= 3 else granted in _READABLE:
-            found.add(number.integer("attribute"))
+            found.add(entry.integer("attribute"))
     return frozenset(found)
