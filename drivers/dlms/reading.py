@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from drivers.dlms import axdr, xdlms
 from drivers.dlms.association import Association
 from drivers.dlms.axdr import Limits
-from drivers.dlms.refused import AccessRefused, DataAccess, Malformed
+from drivers.dlms.refused import DataAccess, Malformed, access_error
 from drivers.dlms.xdlms import Attribute, Block, One, Result, Several
 
 MOST_BLOCKS = 65_536
@@ -53,11 +53,11 @@ class Get:
             case Block():
                 return self._take(answer)
             case One() if self._block and isinstance(answer.result, DataAccess):
-                raise AccessRefused(answer.result, f"block {self._block + 1}")
+                raise access_error(answer.result, f"block {self._block + 1}")
             case One() if self._is_single and not self._block:
                 return (answer.result,)
             case One() if isinstance(answer.result, DataAccess) and not self._block:
-                raise AccessRefused(answer.result, f"a list of {len(self.attributes)} attributes")
+                raise access_error(answer.result, f"a list of {len(self.attributes)} attributes")
             case Several() if not self._is_single and not self._block:
                 if len(answer.results) != len(self.attributes):
                     raise Malformed(f"{len(self.attributes)} attributes asked, {len(answer.results)} answered")
@@ -70,7 +70,7 @@ class Get:
 
     def _take(self, block: Block) -> tuple[Result, ...] | None:
         if isinstance(block.content, DataAccess):
-            raise AccessRefused(block.content, f"block {block.number}")
+            raise access_error(block.content, f"block {block.number}")
         if block.number != self._block + 1 or block.number > MOST_BLOCKS:
             raise Malformed(f"block {self._block + 1} wanted, block {block.number} came")
         if not block.content and not block.is_last:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import IntEnum, StrEnum
 
 from edge_agent.model import GapCause
-from edge_agent.ports import BadReply, NoReply, Refused
+from edge_agent.ports import BadReply, DriverError, NoReply, Refused
 
 
 class DataAccess(IntEnum):
@@ -151,7 +151,7 @@ class Unsupported(StrEnum):
     MECHANISM = "mechanism"
 
 
-class Said:
+class Said(DriverError):
     """The code of a sentence for a person, and its fields."""
 
     code = "dlms.malformed"
@@ -276,11 +276,24 @@ class ExceptionResponse(Said, Refused):
 
 
 class AccessRefused(Said, Refused):
-    """One attribute was not given."""
+    """An attribute is not given to us."""
 
-    def __init__(self, result: DataAccess, what: str = "") -> None:
+    def __init__(self, result: DataAccess, what: str) -> None:
         said = result.name.lower()
-        super().__init__(f"{what or 'attribute'} refused: {said}")
+        super().__init__(f"{what} refused: {said}")
+        self.result = result
+        self.code = f"dlms.access.{said}"
+        self.fields = {"what": what}
+
+
+class AccessFailed(Said, NoReply):
+    """An attribute was not given this time: ask again."""
+
+    cause = GapCause.BUSY
+
+    def __init__(self, result: DataAccess, what: str) -> None:
+        said = result.name.lower()
+        super().__init__(f"{what} failed: {said}")
         self.result = result
         self.code = f"dlms.access.{said}"
         self.fields = {"what": what}
@@ -304,6 +317,20 @@ class CounterSpent(Said, Refused):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.fields = {}
+
+
+_AGAIN = {
+    DataAccess.TEMPORARY_FAILURE,
+    DataAccess.DATA_BLOCK_UNAVAILABLE,
+    DataAccess.LONG_GET_ABORTED,
+    DataAccess.NO_LONG_GET_IN_PROGRESS,
+    DataAccess.DATA_BLOCK_NUMBER_INVALID,
+}
+
+
+def access_error(result: DataAccess, what: str) -> AccessRefused | AccessFailed:
+    """As an error: to be asked again, or not."""
+    return AccessFailed(result, what) if result in _AGAIN else AccessRefused(result, what)
 
 
 def data_access(number: int) -> DataAccess:
