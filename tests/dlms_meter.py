@@ -41,6 +41,15 @@ def tlv(tag: int, content: bytes) -> bytes:
     return bytes((tag, len(content))) + content
 
 
+def tlvs(octets: bytes) -> dict[int, bytes]:
+    """Elements by tag, of less than 128 octets each."""
+    found, at = {}, 0
+    while at < len(octets):
+        found[octets[at]] = octets[at + 2 : at + 2 + octets[at + 1]]
+        at += 2 + octets[at + 1]
+    return found
+
+
 def aare(
     result: int = 0,
     diagnostic: int = 0,
@@ -132,6 +141,8 @@ class Meter:
             return self._associate(apdu)
         if apdu[0] == 0x62:
             self.asked.append(apdu)
+            if len(apdu) > 5:
+                self.asked.append(self._plain(apdu[9:]))
             return bytes.fromhex("6303800100")
         plain = self._plain(apdu) if self.ciphers else apdu
         self.asked.append(plain)
@@ -139,13 +150,11 @@ class Meter:
 
     def _associate(self, apdu: bytes) -> bytes:
         self.asked.append(apdu)
-        if b"\xac" in apdu and self.stoc:
-            at = apdu.index(b"\xac")
-            self._ctos = apdu[at + 4 : at + 2 + apdu[at + 1]]
+        parts = tlvs(apdu[2:])
+        self._ctos = parts.get(0xAC, b"")[2:]
         information = RESPONSE
         if self.ciphers:
-            at = apdu.index(b"\xbe", 20)
-            plain = self._plain(apdu[at + 4 :])
+            plain = self._plain(parts[0xBE][2:])
             self._ded = plain[3:19] if plain[1] else b""
             information = self._glo(0x28, RESPONSE)
         return aare(
@@ -154,10 +163,10 @@ class Meter:
         )  # fmt: skip
 
     def _plain(self, apdu: bytes) -> bytes:
-        body, key = apdu[2:], EK
-        if apdu[0] in {0xDB, 0xDC}:
-            body = apdu[3 + apdu[1] :]
-        assert len(body) == apdu[len(apdu) - len(body) - 1]
+        key, at = EK, 2 + apdu[1] if apdu[0] in {0xDB, 0xDC} else 1
+        size = apdu[at] - 0x80 if apdu[at] > 0x80 else 0
+        body = apdu[at + 1 + size :]
+        assert len(body) == int.from_bytes(apdu[at + 1 : at + 1 + size], "big") if size else apdu[at]
         if apdu[0] in {0xD0, 0xD3, 0xDC}:
             key = self._ded
         self.counters.append(("ded" if key == self._ded and self._ded else "glo", int.from_bytes(body[1:5], "big")))
