@@ -59,22 +59,26 @@ class _Reads:
     """What both gates know: which APDUs read."""
 
     def __init__(self) -> None:
-        self._sealed: dict[bytes, None] = {}
+        self._sealed: dict[bytes, int] = {}  # digest of a ciphered APDU -> tag of what is inside
 
     def seal(self, plain: bytes, encipher: Callable[[bytes], bytes]) -> bytes:
         """What `encipher` makes of a request that reads. Raises GateRefused for any other, and enciphers nothing.
 
         What comes out is longer than what went in by the length, security control and counter at least.
         """
-        if not plain or plain[0] not in {_INITIATE, _GET, _ACTION}:
+        inside = {_INITIATE: _initiate, _GET: _get, _ACTION: _proof}.get(plain[0]) if plain else None
+        if inside is None:
             raise GateRefused("only what reads is enciphered", plain)
-        self._check(plain, plain)
+        try:
+            inside(plain)
+        except _Torn as torn:
+            raise GateRefused(f"not a whole request: {torn}", plain) from None
         ciphered = encipher(plain)
         if not ciphered or plain[0] not in _SEALED.get(ciphered[0], ()) or len(ciphered) < len(plain) + 6:
             raise GateRefused("not the ciphered form of what reads", ciphered)
         while len(self._sealed) >= _MOST_SEALED:
             del self._sealed[next(iter(self._sealed))]
-        self._sealed[sha256(ciphered).digest()] = None
+        self._sealed[sha256(ciphered).digest()] = plain[0]
         return ciphered
 
     def _check(self, apdu: bytes, data: bytes) -> None:
@@ -87,13 +91,11 @@ class _Reads:
     def _reads(self, apdu: bytes, data: bytes) -> None:
         tag = _octet(apdu, 0)
         if tag in _SEALED:
-            self._unseal(apdu, data)
+            self._unseal(apdu, {_GET, _ACTION}, data)
         elif tag == _GET:
             _get(apdu)
         elif tag == _ACTION:
             _proof(apdu)
-        elif tag == _INITIATE:
-            _initiate(apdu)
         elif tag == _AARQ:
             self._associate(apdu, data)
         elif tag == _RLRQ:
@@ -119,13 +121,13 @@ class _Reads:
         if _octet(inside, 0) == _INITIATE:
             _initiate(inside)
         elif inside[0] in _SEALED and _INITIATE in _SEALED[inside[0]]:
-            self._unseal(inside, data)
+            self._unseal(inside, {_INITIATE}, data)
         else:
             raise GateRefused("user-information that is no InitiateRequest", data)
 
-    def _unseal(self, ciphered: bytes, data: bytes) -> None:
+    def _unseal(self, ciphered: bytes, wanted: set[int], data: bytes) -> None:
         digest = sha256(ciphered).digest()
-        if digest not in self._sealed:
+        if self._sealed.get(digest) not in wanted:
             raise GateRefused("a ciphered APDU that was not seen in the clear, or was sent before", data)
         del self._sealed[digest]
 
@@ -162,14 +164,14 @@ class HdlcGate(_Reads):
 
     def __call__(self, data: bytes) -> None:
         stations, control, info, segmented = _hdlc(data)
+        if segmented and control & 1:
+            raise GateRefused("segments of a frame that has none", data)
         if control == 0x93:
             _parameters(info, data)
             while len(self._stations) >= _MOST_STATIONS and stations not in self._stations:
                 del self._stations[next(iter(self._stations))]
             self._stations[stations] = _Station()
             return
-        if segmented and control & 1:
-            raise GateRefused("segments of a frame that has none", data)
         if control == 0x53 and not info:
             self._stations.pop(stations, None)
         elif control & 0x1F == 0x11 and not info:
