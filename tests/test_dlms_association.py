@@ -10,7 +10,7 @@ from drivers.dlms import xdlms
 from drivers.dlms.acse import Mechanism
 from drivers.dlms.association import STEP, Association, Phase, Terms, Turn
 from drivers.dlms.axdr import Limits, decode
-from drivers.dlms.initiate import Conformance
+from drivers.dlms.initiate import Conformance, initiate_response
 from drivers.dlms.protection import Level, Wrap
 from drivers.dlms.reading import Get
 from drivers.dlms.refused import (
@@ -309,6 +309,42 @@ def test_a_title_that_was_given_does_without_the_one_in_the_aare():
     assert talk.association.request
     phase = talk.association.feed(aare(information=bytes((0x28, len(inside))) + inside, context=3))
     assert phase is Phase.OPEN
+
+
+INSIDE = bytes.fromhex("0800065F1F040000501F01F40007")
+GUARDED = guarded(0x30, METER_TITLE, 5, INSIDE)
+ANSWERS = {
+    "accepts": (aare(), Mechanism.NONE, None),
+    "refuses": (aare(1, 13, b""), Mechanism.NONE, None),
+    "initiate error": (aare(1, 1, bytes.fromhex("0E010601")), Mechanism.NONE, None),
+    "challenges": (aare(0, 14, title=METER_TITLE, challenge=b"P6wRJ21F"), Mechanism.HLS_GMAC, Level.NONE),
+    "ciphered": (aare(information=b"\x28\x1f" + GUARDED, context=3, title=METER_TITLE), Mechanism.NONE, Level.BOTH),
+}
+
+
+@pytest.mark.parametrize(("apdu", "mechanism", "level"), ANSWERS.values(), ids=ANSWERS)
+def test_an_aare_cut_anywhere_is_none_and_a_flipped_bit_is_no_crash(apdu, mechanism, level):
+    def fed(octets: bytes) -> Association | None:
+        association = client(Meter(), mechanism, level=level).association
+        assert association.request
+        try:
+            association.feed(octets)
+        except DriverError:
+            assert association.phase is Phase.CLOSED
+            return None
+        return association
+
+    for length in range(len(apdu)):
+        assert fed(apdu[:length]) is None
+    accepted = 0
+    for bit in range(len(apdu) * 8):
+        flipped = bytearray(apdu)
+        flipped[bit >> 3] ^= 1 << (bit & 7)
+        if (association := fed(bytes(flipped))) is not None:
+            accepted += 1
+            if level is Level.BOTH:  # what was agreed is under the tag, whatever happens around it
+                assert association.agreed == initiate_response(INSIDE)
+    assert accepted < len(apdu) * 8
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------

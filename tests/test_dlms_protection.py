@@ -318,6 +318,15 @@ def test_one_counter_serves_association_after_association():
     assert len(used) == len(set(used)) == 20
 
 
+def test_without_cryptography_it_says_what_to_install(monkeypatch):
+    for name in ("cryptography", "cryptography.hazmat.primitives.ciphers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(NotSupported) as refused:
+        made().prove(b"challenge")
+    assert refused.value.what is Unsupported.CIPHERING
+    assert client(Meter(), Mechanism.LLS).open().read(TIME)  # a password needs none
+
+
 def test_cryptography_is_loaded_when_a_key_is_first_used():
     code = (
         "import sys, json, pkgutil, importlib, drivers.dlms, drivers.gate_dlms\n"

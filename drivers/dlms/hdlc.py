@@ -137,13 +137,13 @@ class Hdlc:
         self._reader.clear()
         self.phase = Phase.CONNECTING
         self._reset()
-        return self._say(wire.SNRM | FINAL, self._proposed.to_octets() if self._proposed else b"")
+        return self._made(wire.SNRM | FINAL, self._proposed.to_octets() if self._proposed else b"")
 
     def disconnect(self) -> bytes:
         """DISC; also towards a meter that may not know of the end of an older link."""
         self.phase = Phase.CLOSING
         self._reset()
-        return self._say(wire.DISC | FINAL)
+        return self._made(wire.DISC | FINAL)
 
     def ask(self, apdu: bytes) -> bytes:
         """The first frame of a question."""
@@ -261,7 +261,7 @@ class Hdlc:
 
     def _poll(self, *, pause: bool = False) -> Say:
         self._round()
-        return Say(self._say(self._vr << 5 | FINAL | wire.RR), pause)
+        return Say(self._made(self._vr << 5 | FINAL | wire.RR), pause)
 
     def _round(self) -> None:
         self._rounds += 1
@@ -272,9 +272,9 @@ class Hdlc:
         info = self._segments.popleft()
         control = self._vr << 5 | FINAL | self._vs << 1
         self._vs = (self._vs + 1) & 7
-        return self._say(control, info, segmented=bool(self._segments))
+        return self._made(control, info, segmented=bool(self._segments))
 
-    def _say(self, control: int, info: bytes = b"", *, segmented: bool = False) -> bytes:
+    def _made(self, control: int, info: bytes = b"", *, segmented: bool = False) -> bytes:
         self._said = wire.encode(self._server, self._client, control, info, segmented=segmented)
         self._reader.noise.clear()
         return self.again()

@@ -20,11 +20,14 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, IntFlag
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from drivers.dlms.counters import HeardCounter, InvocationCounter, MemoryStore
 from drivers.dlms.octets import Octets, string_octets
 from drivers.dlms.refused import Flaw, Malformed, MeterUnproven, NotSupported, ProtectionRefused, Unsupported
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers import Cipher, modes
 
 TAG_OCTETS = 12
 TITLE_OCTETS = 8
@@ -247,9 +250,7 @@ def unseal(keys: Keys, title: bytes, body: bytes) -> bytes:
 
 def _gcm(keys: Keys, nonce: bytes, level: Level, plain: bytes) -> tuple[bytes, bytes]:
     """Content and tag; the tag is empty where nothing is authenticated."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-    encryptor = Cipher(algorithms.AES(keys.encryption), modes.GCM(nonce)).encryptor()
+    encryptor = _cipher(keys, nonce).encryptor()
     if level & Level.AUTHENTICATED:
         head = bytes((level,)) + keys.authentication
         encryptor.authenticate_additional_data(head if level & Level.ENCRYPTED else head + plain)
@@ -260,6 +261,12 @@ def _gcm(keys: Keys, nonce: bytes, level: Level, plain: bytes) -> tuple[bytes, b
 
 def _keystream(keys: Keys, nonce: bytes, content: bytes) -> bytes:
     """What the content is in the clear, if it is genuine: for whoever looks at the tag next."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    return _cipher(keys, nonce).decryptor().update(content)
 
-    return Cipher(algorithms.AES(keys.encryption), modes.GCM(nonce)).decryptor().update(content)
+
+def _cipher(keys: Keys, nonce: bytes) -> Cipher[modes.GCM]:
+    try:
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    except ImportError as error:
+        raise NotSupported(Unsupported.CIPHERING, "the package cryptography is not installed") from error
+    return Cipher(algorithms.AES(keys.encryption), modes.GCM(nonce))

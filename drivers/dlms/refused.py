@@ -149,6 +149,7 @@ class Unsupported(StrEnum):
     DELTA = "delta"  # delta types of a compressed profile
     COMPRESSION = "compression"
     MECHANISM = "mechanism"
+    CIPHERING = "ciphering"  # without the package that ciphers
 
 
 class Said(DriverError):

@@ -52,6 +52,10 @@ SENTENCES: dict[str, str] = {
     "dlms.not_supported.mechanism": (
         "This agent knows no authentication, LLS (a password) and HLS-5 GMAC; the site file asks for another: {detail}."
     ),
+    "dlms.not_supported.ciphering": (
+        "This meter needs keys, and the package that uses them is not installed: {detail}. Install the agent with its "
+        "extra `ciphered`."
+    ),
     # association
     "dlms.association.null": "The meter refuses and gives no reason. Check client address, mechanism and keys.",
     "dlms.association.no_reason_given": (
