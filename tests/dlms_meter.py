@@ -36,6 +36,10 @@ def frame(control: int, info: bytes = b"", *, to: bytes = b"\x21", of: bytes = b
     return b"\x7e" + body + x25(body).to_bytes(2, "little") + b"\x7e"
 
 
+def sized(length: int) -> bytes:
+    return bytes((length,)) if length < 0x80 else b"\x82" + length.to_bytes(2, "big")
+
+
 def tlv(tag: int, content: bytes) -> bytes:
     assert len(content) < 0x80
     return bytes((tag, len(content))) + content
@@ -176,7 +180,7 @@ class Meter:
     def _glo(self, tag: int, plain: bytes, key: bytes = EK) -> bytes:
         self.counter += 1
         body = guarded(self.control, self.title, self.counter, plain, key=key)
-        size = bytes((len(body),)) if len(body) < 0x80 else b"\x82" + len(body).to_bytes(2, "big")
+        size = sized(len(body))
         if tag in {0xDB, 0xDC}:
             said = self.title if self.said_title is None else self.said_title
             return bytes((tag, len(said))) + said + size + body
@@ -218,7 +222,7 @@ class Meter:
     def _next(self, invoke: bytes) -> bytes:
         piece, self._left = self._left[: self.block], self._left[self.block :]
         self._number += 1
-        size = bytes((len(piece),)) if len(piece) < 0x80 else b"\x81" + bytes((len(piece),))
+        size = sized(len(piece))
         last = b"\x00" if self._left else b"\x01"
         return b"\xc4\x02" + invoke + last + self._number.to_bytes(4, "big") + b"\x00" + size + piece
 

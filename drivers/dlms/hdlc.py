@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -85,7 +86,8 @@ class Up(NamedTuple):
     parameters: Parameters
 
 
-class Down(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Down:
     """The link is down, as was asked."""
 
 
