@@ -113,4 +113,13 @@ GATES: dict[str, Gate] = {
     "modbus-rtu": modbus_rtu,
     "dlt645": dlt645,
 }
-"""By protocol."""
+"""By protocol; those of DLMS are made by `gate_of`."""
+
+
+def gate_of(protocol: str) -> Gate:
+    """The gate for one voice. Raises KeyError for a protocol that has none."""
+    if protocol.startswith("dlms-"):
+        from drivers.gate_dlms import GATES as ciphering  # they remember: each voice has its own
+
+        return ciphering[protocol]()
+    return GATES[protocol]

@@ -105,6 +105,10 @@ PROOFS = (
         "gate", "whatever reaches the wire is a read", "1,000,000 cases", ("tests/test_gate_proof.py",),
         {"EDGE_PROVE_GATE": "1000000"},
     ),
+    Proof(
+        "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 cases", ("tests/test_dlms_fuzz.py",),
+        {"EDGE_PROVE_APDUS": "1000000"},
+    ),
 )  # fmt: skip
 
 

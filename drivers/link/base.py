@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from drivers.gate import GATES, Gate
+from drivers.gate import Gate, gate_of
 from drivers.link.framing import Framing
 from edge_agent.model import Frame, Ms
 from edge_agent.ports import BadReply, DriverError, LinkDown
@@ -128,7 +128,7 @@ class Link:
 
     def gate(self, protocol: str) -> Voice:
         """This link for one protocol."""
-        return Voice(self, GATES[protocol])
+        return Voice(self, gate_of(protocol))
 
     @property
     def bits_per_s(self) -> int:
@@ -264,6 +264,11 @@ class Voice:
         """Through the gate, or not at all; `LinkDown` when the channel is closed."""
         self._gate(data)
         self.link._say(data)
+
+    @property
+    def gate(self) -> Gate:
+        """For a protocol that enciphers: its gate sees in the clear what it will have to let through ciphered."""
+        return self._gate
 
     @property
     def is_open(self) -> bool:

@@ -8,7 +8,7 @@ from tests.house.tree import ROOT, rooms, shown
 
 TOPICS = ROOT / "edge_agent/audit/topics"
 PROFILES = ROOT / "config/profiles"
-PLUMBING = {"link", "gate", "cost", "plausible"}
+PLUMBING = {"link", "gate", "gate_dlms", "cost", "plausible"}
 
 
 def missing(wanted: dict[str, Path]) -> str:

@@ -14,7 +14,7 @@ import pytest
 from tests.house.tree import CODE, ROOT, imports, parsed, pyproject, python_files, rooms, shown
 
 LONGEST = 600
-PLUMBING = {"link", "gate", "cost", "plausible"}
+PLUMBING = {"link", "gate", "gate_dlms", "cost", "plausible"}
 
 TOO_HEAVY = {
     "cryptography": "7 MiB, for sites that sign or decipher: load it where a key is used",
@@ -28,6 +28,8 @@ TOO_HEAVY = {
     "simulator": "the agent does not know whether its meters are real",
     "pymodbus.server": "the agent asks, it does not answer",
     "drivers.modbus": "a driver loads when the site file names it",
+    "drivers.dlms": "a driver loads when the site file names it",
+    "drivers.gate_dlms": "a gate loads with the first voice that needs it",
 }
 
 
