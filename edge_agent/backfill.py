@@ -160,11 +160,17 @@ def _is_sliding(interval: Interval) -> bool:
 
 
 def _is_poor(interval: Interval) -> bool:
-    """Whether readings leave open what happened in it, and a record could say it."""
+    """Whether readings leave open what happened in it, and a record could say it.
+
+    Where both ends were read the register says it all, however few readings lie between.
+    """
     if interval.count > 1:
         return not interval.demands and interval.spans in UNREAD
     if interval.spans and interval.spans not in UNREAD:
         return False
+    register = interval.register
+    if register is not None and register.active is not None and register.coverage < WHOLE:
+        return register.active.high - register.active.low > 2.1 * register.resolution
     return interval.coverage < WHOLE
 
 

@@ -251,6 +251,7 @@ class Profile:
     side: str  # "primary" or "secondary" side of the transformers
     max_registers: int
     registers: tuple[Register, ...]
+    load_profile: str = ""  # where the device keeps its load profile, in the driver's notation; "": it is not read
 
 
 @dataclass(frozen=True, slots=True)

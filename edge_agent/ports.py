@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from edge_agent.model import ClockState, GapCause, Ms, Outcome, Request
+from edge_agent.model import ClockState, DeviceId, GapCause, Ms, Outcome, Recorded, Request
 
 
 class DriverError(Exception):
@@ -53,6 +53,14 @@ class Driver(Protocol):
         """One outcome for every register asked, in the order asked, or a `DriverError`."""
 
     async def close(self) -> None: ...
+
+
+class Recorder(Protocol):
+    """A driver whose devices keep load profiles; others do not have this method."""
+
+    async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> Sequence[Recorded]:
+        """What the device recorded at (since, until], UTC by its own clock, in order; a `DriverError` where nothing
+        can be said: `Refused` where it keeps no profile."""
 
 
 class Clock(Protocol):

@@ -200,6 +200,15 @@ def test_a_point_whose_meter_keeps_no_profile_is_not_held():
     assert any(i.spans == "gap" for i in story.closed)
 
 
+def test_readings_missed_between_two_boundaries_ask_for_no_record():
+    """The register was read on both boundaries: five minutes without a reading between them leave nothing open."""
+    story = Story(OVERLOAD)
+    story.poll(TEN, TEN + 18 * MINUTE_MS)
+    story.poll(TEN + 23 * MINUTE_MS, TEN + 50 * MINUTE_MS)
+    assert story.missing == []
+    assert [b.end_ms for b in story.blocks()] == [TEN + n * PERIOD_MS for n in (1, 2, 3)]
+
+
 # -- any gap, any part of it recorded
 
 
