@@ -78,6 +78,7 @@ def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:
         modulus={q: m for q, r in registers.items() if q in ENERGIES and (m := _modulus(r)) is not None},
         quantities=frozenset(registers),
         has_serial=Quantity.METER_SERIAL in registers,
+        has_profile=bool(device.profile.load_profile),
         grid_offset_ms=grid_offset_ms(point, period_ms),
     )
 

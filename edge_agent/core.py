@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from edge_agent.audit.lifecycle import Lifecycle, Note, lifetime
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
 from edge_agent.audit.track import Track
+from edge_agent.backfill import Filled, Gaps, Missing
 from edge_agent.image import Snapshot
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent
@@ -24,6 +25,8 @@ class CoreOutcome:
     events: Sequence[RegisterEvent] = ()
     changed: Mapping[str, Track] = field(default_factory=dict)
     wants: frozenset[DeviceId] = frozenset()
+    missing: Sequence[Missing] = ()
+    """Gaps that the meters' own load profiles may fill; `fill` or `give_up` is the answer."""
     verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
 
 
@@ -49,6 +52,8 @@ class Core:
         self._site = site
         polls = {p.id: p.poll_ms for p in ledger.points}
         self._devices = {p.id: p.device for p in ledger.points}
+        recording = [p for p in ledger.points if p.has_profile]
+        self.gaps = Gaps({p.id: p.period_ms for p in recording}, {p.id: p.grid_offset_ms for p in recording})
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
@@ -61,6 +66,7 @@ class Core:
         if snapshot.stepped_ms is not None:
             self.ledger.stepped(snapshot.stepped_ms)
             moved = self.lifecycle.stepped(snapshot.stepped_ms)
+            self.gaps.stepped()
         for identity, at_ms in snapshot.identities:
             self.ledger.identify(identity, at_ms)
         if snapshot.readings:
@@ -70,7 +76,7 @@ class Core:
 
     def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
         """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
-        closed = self.ledger.close()
+        closed = self.gaps.pass_on(self.ledger.close(), now_ms)
         events = self.ledger.events(now_ms)
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
@@ -86,7 +92,17 @@ class Core:
         self.lifecycle.tell_owed(now_ms, out)
         if self.lifecycle.wants():
             self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out, self.ledger.contradicted_ms())
-        return CoreOutcome(closed, out.steps, out.notes, events, out.changed, self._wants(), said)
+        return CoreOutcome(
+            closed, out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(), said
+        )  # fmt: skip
+
+    def fill(self, point: PointId, recorded: Sequence[Interval]) -> Filled:
+        """What a point's meter has recorded of a gap; judged with the next tick."""
+        return self.gaps.fill(point, recorded)
+
+    def give_up(self, point: PointId) -> None:
+        """The point's meter will not say what was in the gap; judged with the next tick, as unknown."""
+        self.gaps.give_up(point)
 
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import structlog
 
-from edge_agent.model import DeviceId, DeviceSpec, Frame, LinkSpec, Ms, Outcome, Profile, Register, Request
-from edge_agent.ports import Clock, Driver, DriverError, LinkDown
+from edge_agent.model import DeviceId, DeviceSpec, Frame, LinkSpec, Ms, Outcome, Profile, Recorded, Register, Request
+from edge_agent.ports import Clock, Driver, DriverError, LinkDown, Refused
 
 log = structlog.get_logger()
 
@@ -71,6 +71,15 @@ class FieldLine:
         except DriverError:
             self._mark()
             raise
+        self._mark()
+        return found
+
+    async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> Sequence[Recorded]:
+        """The device's own load profile over (since, until]; `Refused` where its driver reads none."""
+        reader = getattr(self._drivers[device], "recorded", None)
+        if reader is None:
+            raise Refused(f"{device}: its driver reads no load profile")
+        found: Sequence[Recorded] = await reader(device, since_ms, until_ms)
         self._mark()
         return found
 

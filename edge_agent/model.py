@@ -210,6 +210,20 @@ class Gap(NamedTuple):
 Outcome = Reading | Identity | Gap
 
 
+class Recorded(NamedTuple):
+    """One value that a meter wrote into its own load profile, in the quantity's unit, by its own clock."""
+
+    device: DeviceId
+    quantity: Quantity
+    kind: str  # "register": what it showed then; "energy": what flowed in the `period_ms` before; "demand": its mean
+    value: float
+    step: float
+    end_ms: Ms  # UTC, by the meter's clock
+    period_ms: Ms
+    status: tuple[str, ...]  # what the meter says about the entry: "clock_invalid", "power_down" ...
+    frame: Frame | None
+
+
 @dataclass(frozen=True, slots=True)
 class Register:
     """Where one quantity sits in a device (profile data)."""
@@ -250,6 +264,7 @@ class Profile:
     max_registers: int
     registers: tuple[Register, ...]
     identity: tuple[Hallmark, ...] = ()
+    load_profile: str = ""  # where the device keeps its load profile, in the driver's notation; "": it is not read
 
 
 @dataclass(frozen=True, slots=True)

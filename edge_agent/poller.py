@@ -17,9 +17,9 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
-from edge_agent.model import DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Request
+from edge_agent.model import DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Recorded, Request
 from edge_agent.plan import PollPlan, Reconnect
-from edge_agent.ports import Clock, Driver, DriverError
+from edge_agent.ports import BadReply, Clock, Driver, DriverError, LinkDown, Refused
 
 log = structlog.get_logger()
 
@@ -125,6 +125,7 @@ class Poller:
         self._contacts: dict[DeviceId, Contact] = {}
         self._readers: list[tuple[DeviceId, asyncio.Future[list[Outcome]]]] = []
         self._to_confirm: dict[DeviceId, None] = {}
+        self._records: list[tuple[DeviceId, Ms, Ms, asyncio.Future[list[Recorded]]]] = []
         self._wake = asyncio.Event()
         self._said: dict[int, str] = {}  # by id(request): what was last said about it
         self._replan_ms = clock.now_ms() + _REPLAN_MS
@@ -157,11 +158,15 @@ class Poller:
                 if request is not None:
                     await self._ask(request)
                     await asyncio.sleep(0)  # a driver that answers without waiting must not keep the loop to itself
+                elif self._records and now_ms >= self._reconnect.next_ms:
+                    await self._fetch(*self._records.pop(0))
                 else:
                     await self._rest()
         finally:
             for _, reader in self._readers:
                 reader.cancel()
+            for *_, wanted in self._records:
+                wanted.cancel()
             await self._close_quietly()
 
     async def read_now(self, device: DeviceId) -> list[Outcome]:
@@ -173,6 +178,16 @@ class Poller:
         self._readers.append((device, reader))
         self._wake.set()
         return await reader
+
+    async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> list[Recorded]:
+        """What the device wrote into its own load profile at (since, until], UTC; asked when nothing else is due.
+
+        Raises `DriverError`: `Refused` where it keeps no such thing.
+        """
+        wanted: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
+        self._records.append((device, since_ms, until_ms, wanted))
+        self._wake.set()
+        return await wanted
 
     def confirm(self, devices: Iterable[DeviceId]) -> None:
         """Read these devices once more before what is due next; the outcomes go the usual way."""
@@ -256,6 +271,10 @@ class Poller:
             if not reader.done():
                 gaps = self._all_missing(now_ms, why)
                 reader.set_result([g for g in gaps if g.device == device])
+        records, self._records = self._records, []
+        for *_, wanted in records:
+            if not wanted.done():
+                wanted.set_exception(LinkDown(why))
 
     def _all_missing(self, now_ms: Ms, why: str) -> list[Outcome]:
         return [Gap(r.device, q, GapCause.LINK_DOWN, now_ms, why) for r in self._requests for q in r.quantities]
@@ -287,6 +306,30 @@ class Poller:
             for request in self._of(device):
                 if device not in paused:
                     await self._ask(request)
+
+    async def _fetch(
+        self, device: DeviceId, since_ms: Ms, until_ms: Ms, wanted: asyncio.Future[list[Recorded]]
+    ) -> None:
+        if wanted.done():
+            return  # nobody waits any more
+        try:
+            recorded = getattr(self._driver, "recorded", None)
+            if recorded is None:
+                raise Refused(f"{device}: its driver reads no load profile")
+            found = await recorded(device, since_ms, until_ms)
+        except Exception as error:
+            if not isinstance(error, DriverError):
+                log.exception("driver bug", link=self.link, device=device, while_="reading a load profile")
+                await self._close_quietly()
+                error = BadReply(repr(error))
+            elif error.cause is GapCause.LINK_DOWN:
+                self._down(str(error))
+            if not wanted.done():
+                wanted.set_exception(error)
+            return
+        self._up()
+        if not wanted.done():
+            wanted.set_result(list(found))
 
     def _of(self, device: DeviceId) -> list[Request]:
         return [r for r in self._requests if r.device == device]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from edge_agent.model import ClockState, Frame, GapCause, Ms, Outcome, Request
+from edge_agent.model import ClockState, DeviceId, Frame, GapCause, Ms, Outcome, Recorded, Request
 
 
 class DriverError(Exception):
@@ -105,6 +105,14 @@ class Seeker(Protocol):
 
     def usual_s(self, units: Sequence[int]) -> float:
         """How long a look takes where nobody answers at once."""
+
+
+class Recorder(Protocol):
+    """A driver whose devices keep load profiles; others do not have this method."""
+
+    async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> Sequence[Recorded]:
+        """What the device recorded at (since, until], UTC by its own clock, in order; a `DriverError` where nothing
+        can be said: `Refused` where it keeps no profile."""
 
 
 class Clock(Protocol):

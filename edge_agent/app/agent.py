@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from edge_agent.app.answers import Answers
+from edge_agent.app.backfilling import BackFilling
 from edge_agent.app.documents import Documents
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
@@ -67,6 +68,7 @@ class Agent:
         self.lines = {link.id: self._line(link, devices) for link in link_specs(site)}
         self.pollers = [self._poller(line) for line in self.lines.values()]
         self._link_of = {d.id: d.link for d in devices}
+        self.backfilling = BackFilling(self.core, self._poller_of)
         self._asked_bt: dict[DeviceId, Ms] = {}
         self._stopping = asyncio.Event()
         self._happened: deque[StoreEvent] = deque()  # filled on the store's thread
@@ -131,6 +133,7 @@ class Agent:
         self, working: list[asyncio.Task[None]], delivering: asyncio.Task[None], control: Control
     ) -> None:
         self.watchdog.stopping()
+        self.backfilling.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -164,6 +167,8 @@ class Agent:
         self._offset_ms = snapshot.clock.offset_ms
         outcome = self.core.tick(snapshot)
         self._confirm(outcome.wants, snapshot.bt_ms)
+        if snapshot.now_ms is not None:
+            self.backfilling.follow(outcome.missing, snapshot.now_ms)
         self.keeping.keep(outcome, snapshot, every_ms=self._state_ms)
         self.uplink.points_changed(*{i.point for i in outcome.closed if i.block})
         self._say_losses()
@@ -188,6 +193,9 @@ class Agent:
         for poller in self.pollers:
             if mine := [d for d in due if self._link_of.get(d) == poller.link]:
                 poller.confirm(mine)
+
+    def _poller_of(self, device: DeviceId) -> Poller | None:
+        return next((p for p in self.pollers if p.link == self._link_of.get(device)), None)
 
     # -- records ------------------------------------------------------------------------------------------------
 

@@ -130,9 +130,11 @@ class Keeping:
         self._entry = max((n for d in deltas if isinstance(n := d.get("entry"), int)), default=0)
         try:
             self._core.ledger.restore(deltas)
+            self._core.gaps.restore(deltas[-1].get("gaps", {}) if deltas else {})
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
             self._core.ledger = LoadLedger(self._core.ledger.points)
+            self._core.gaps.clear()
 
     def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""
@@ -193,7 +195,8 @@ class Keeping:
             while self._entries[0][1] < now_bt - self._keep_ms:
                 self._entries.popleft()
             self._store.trim_ledger(self._entries[0][0])  # the first time this drops those of the run before, too
-        plain = msgspec.msgpack.encode({"entry": self._entry, **self._core.ledger.delta()})
+        state = {"entry": self._entry, "gaps": self._core.gaps.dump(), **self._core.ledger.delta()}
+        plain = msgspec.msgpack.encode(state)
         return key, zlib.compress(plain, 1)  # a page of the database instead of three, once a minute
 
     def _answered(self, batch: _Batch, done: Future[list[Sealed]]) -> None:

@@ -11,6 +11,9 @@ from edge_agent.load.views import Band, Interval, Source
 WHOLE = 0.999
 """From this coverage on samples vouch for an interval as a whole."""
 
+WRITTEN_DOWN = frozenset({Source.RECORDED, Source.PROFILE})
+"""No next reading can confirm these: a file has none, and a meter's record was held against what its register moved."""
+
 TOO_COARSE = 0.02
 """A register step worth more than this share of the capacity is too coarse to tell a slight overload. [C]"""
 
@@ -52,7 +55,7 @@ def judge_interval(interval: Interval, site: Site, release: Release, *, unit: st
         low=low,
         high=high,
         decided_ms=interval.decided_ms,
-        confirmed=all(d.source == "recorded" for d in interval.demands),
+        confirmed=all(d.source in WRITTEN_DOWN for d in interval.demands),
         block=interval.block,
         periods=interval.count,
         reason=reason,

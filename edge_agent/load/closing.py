@@ -134,7 +134,7 @@ class Closing:
             block = int(g[j]) % int(self._n[i]) == 0
             register = None
             if e_known[j, 0]:
-                register = _register_demand(e_known[j], e_lo[j], e_mid[j], e_hi[j], e_step[j], e_cov[j])
+                register = demand_of(e_known[j], e_lo[j], e_mid[j], e_hi[j], e_step[j], e_cov[j])
             sampled = None
             if p_known[j, 0] or p_known[j, 2]:
                 sampled = self._sampled_demand(i, p_known[j], p_lo[j], p_hi[j], p_val[j], p_cov[j])
@@ -224,7 +224,7 @@ class Closing:
         if not valid[0]:
             return []
         low, high = np.maximum(energy - step, 0.0) * per / count, (energy + step) * per
-        demand = _register_demand(valid, low, energy * per / count, high, step * per / count, np.zeros(width))
+        demand = demand_of(valid, low, energy * per / count, high, step * per / count, np.zeros(width))
         changes = self._points[i].changes_ms
         k = bisect_right(changes, start)
         spans = "archive_change" if k < len(changes) and changes[k] < end else ""
@@ -247,12 +247,14 @@ class Closing:
         self._broke = {place[i]: (t, reason) for i, t, reason in state["broke"] if i in place}
 
 
-def _register_demand(known: Any, low: Any, middle: Any, high: Any, step: Any, cover: Any) -> Demand:
+def demand_of(
+    known: Any, low: Any, middle: Any, high: Any, step: Any, cover: Any, source: Source = Source.REGISTER
+) -> Demand:
     """Columns: active import, active export, reactive import, reactive export; W and var."""
     active = Band(float(low[0]), float(middle[0]), float(high[0]))
     resolution, coverage = float(step[0]), float(cover[0])
     if not known[2]:
-        return Demand(Source.REGISTER, active, None, None, coverage, resolution)
+        return Demand(source, active, None, None, coverage, resolution)
     reactive = Band(float(low[2]), float(middle[2]), float(high[2]))
     coverage = min(coverage, float(cover[2]))
     if known[3]:
@@ -266,7 +268,7 @@ def _register_demand(known: Any, low: Any, middle: Any, high: Any, step: Any, co
     assert apparent is not None
     if coverage > 0.999 and isfinite(apparent.high):
         resolution = (apparent.high - apparent.low) / 2
-    return Demand(Source.REGISTER, active, reactive, apparent, coverage, resolution)
+    return Demand(source, active, reactive, apparent, coverage, resolution)
 
 
 def _magnitude(band: Band | None) -> Band | None:

@@ -51,6 +51,7 @@ class LoadPoint:
     modulus: Mapping[Quantity, float] = field(default_factory=dict)
     quantities: frozenset[Quantity] = frozenset()
     has_serial: bool = False
+    has_profile: bool = False  # the meter keeps a load profile that can be read
     grid_offset_ms: Ms = 0
 
     @property
