@@ -11,20 +11,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
+from drivers.link.framing import framing_of
 from edge_agent.model import LinkSpec
 
 SERIAL_TURNAROUND_S = 0.020
 """From the last character of a question to the first of its answer, until the device has shown its own."""
 
 TCP_ROUND_TRIP_S = 0.005
-
-SILENCE_CHARS = 3.5
-_FAST_BAUD = 19_200
-_FAST_SILENCE_S = 0.00175
-"""Above 19200 baud the silence between frames no longer shrinks."""
 
 _US = 1_000_000
 
@@ -47,16 +43,11 @@ class LineCost:
     @classmethod
     def on(cls, link: LinkSpec, turnaround_s: float | None = None) -> Self:
         """The line without a protocol; `turnaround_s` as measured on the device, None: not yet."""
-        if link.kind == "modbus-tcp":
+        framing = framing_of(link)
+        if framing is None:
             return cls(0.0, 0.0, TCP_ROUND_TRIP_S if turnaround_s is None else turnaround_s)
-        bits = 1 + link.data_bits + (link.parity != "N") + link.stop_bits
-        char_s = bits / link.baud
         usual_s = SERIAL_TURNAROUND_S + (TCP_ROUND_TRIP_S if link.kind == "tcp-serial" else 0.0)
-        return cls(
-            char_s,
-            _FAST_SILENCE_S if link.baud > _FAST_BAUD else SILENCE_CHARS * char_s,
-            usual_s if turnaround_s is None else turnaround_s,
-        )
+        return cls(framing.char_s, framing.silence_s, usual_s if turnaround_s is None else turnaround_s)
 
     @property
     def per_register_s(self) -> float:
@@ -73,10 +64,6 @@ class LineCost:
     def round_trip_s(self, sent: int, expected: int) -> float:
         """Of a question of `sent` characters whose answer has `expected`: until the next may follow."""
         return (sent + expected) * self.char_s + 2 * self.silence_s + self.turnaround_s
-
-    def measured(self, turnaround_s: float) -> Self:
-        """The same line with the turnaround that the device has shown."""
-        return replace(self, turnaround_s=turnaround_s)
 
 
 class Job(NamedTuple):

@@ -50,14 +50,13 @@ class FieldLine:
         self.link = link
         self.is_serial: bool = link.framing is not None
         self.stamp: Stamp | None = None
-        self.devices: tuple[DeviceId, ...] = tuple(d.id for d in devices if d.link == spec.id)
         self.others: tuple[str, ...] = ()
         """The other masters that were heard, in words with the devices that they ask."""
         self._specs = tuple(d for d in devices if d.link == spec.id)
         self._modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
         drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in self._modules.items()}
         self._drivers = {d.id: drivers[d.profile.driver] for d in devices}
-        self._turnaround_s: dict[DeviceId, float | None] = {d.id: None for d in self._specs}
+        self._turnaround_s: dict[DeviceId, float] = {}  # as the questions were planned with; else as is usual
         self.requests: tuple[Request, ...] = tuple(r for d in self._specs for r in self._planned(d))
         if self.is_serial:
             listening = importlib.import_module("drivers.link.listening")
@@ -93,6 +92,10 @@ class FieldLine:
         await self.link.close()
 
     @property
+    def devices(self) -> tuple[DeviceId, ...]:
+        return tuple(d.id for d in self._specs)
+
+    @property
     def where(self) -> str:
         """The port or endpoint, and the form of the line: "/dev/ttyUSB0, 9600 8N1"."""
         return f"{self.link.name}, {self.link.framing}" if self.is_serial else f"{self.link.name}"
@@ -107,34 +110,35 @@ class FieldLine:
     def replanned(self) -> tuple[Request, ...] | None:
         """The line's questions anew, where a device answers so much faster or slower than was thought that others are
         cheaper; None: they stay as they are."""
-        fresh: dict[DeviceId, tuple[Request, ...]] = {}
+        news = False
+        found: list[Request] = []
         for device in self._specs:
-            seen = self.latency(device.id)
-            if not self.is_serial or seen is None or seen.typical_s is None:
-                continue
-            thought_s = self._turnaround_s[device.id]
-            if thought_s is None or abs(seen.typical_s - thought_s) > max(NEWS_S, NEWS_SHARE * thought_s):
-                self._turnaround_s[device.id] = seen.typical_s
-                before = tuple(r for r in self.requests if r.device == device.id)
-                planned = self._planned(device, before)
-                if [r.registers for r in planned] != [r.registers for r in before]:
-                    fresh[device.id] = planned
-        if not fresh:
+            before = tuple(r for r in self.requests if r.device == device.id)
+            planned = self._planned(device) if self._is_news(device.id) else before
+            changed = [r.registers for r in planned] != [r.registers for r in before]
+            found += planned if changed else before
+            news = news or changed
+        if not news:
             return None
-        log.info("questions planned anew", link=self.spec.id, devices=sorted(fresh))
-        kept = {d.id: tuple(r for r in self.requests if r.device == d.id) for d in self._specs}
-        self.requests = tuple(r for d in self._specs for r in fresh.get(d.id, kept[d.id]))
+        log.info("questions planned anew", link=self.spec.id)
+        self.requests = tuple(found)
         return self.requests
 
-    def _planned(self, device: DeviceSpec, before: Sequence[Request] = ()) -> tuple[Request, ...]:
-        """The device's questions, as cheap on this line as is known by now."""
+    def _is_news(self, device: DeviceId) -> bool:
+        """Whether the device's turnaround is another than its questions were planned with; it is remembered."""
+        seen, thought_s = self.latency(device), self._turnaround_s.get(device)
+        if seen is None or seen.typical_s is None:
+            return False
+        if thought_s is not None and abs(seen.typical_s - thought_s) <= max(NEWS_S, NEWS_SHARE * thought_s):
+            return False
+        self._turnaround_s[device] = seen.typical_s
+        return True
+
+    def _planned(self, device: DeviceSpec) -> tuple[Request, ...]:
+        """The device's questions, as cheap on this line as is known by now; what it refuses they learn by asking."""
         module = self._modules[device.profile.driver]
-        found: tuple[Request, ...]
-        if hasattr(module, "cost_on"):
-            cost = module.cost_on(self.spec, self._turnaround_s[device.id])
-            found = module.requests(device, cost, module.refused_by(before))
-        else:
-            found = module.requests(device)
+        costs = (module.cost_on(self.spec, self._turnaround_s.get(device.id)),) if hasattr(module, "cost_on") else ()
+        found: tuple[Request, ...] = module.requests(device, *costs)
         return found
 
     # -- others on the line --------------------------------------------------------------------------------------

@@ -112,7 +112,6 @@ class Poller:
         self.last_pass_ms = clock.now_ms()
         """When the task last went round: what a watchdog looks at."""
         self._driver = driver
-        self._requests = tuple(requests)
         self._clock = clock
         self._take = take
         self._chance = chance
@@ -191,7 +190,7 @@ class Poller:
 
     def confirm(self, devices: Iterable[DeviceId]) -> None:
         """Read these devices once more before what is due next; the outcomes go the usual way."""
-        known = {r.device for r in self._requests}
+        known = {r.device for r in self.plan.requests}
         self._to_confirm |= {d: None for d in devices if d in known}
         self._wake.set()
 
@@ -222,7 +221,6 @@ class Poller:
             return
         self._replan_ms = now_ms + _REPLAN_MS
         if requests := self._line.replanned():
-            self._requests = tuple(requests)
             self.plan.replace(requests, now_ms)
             self._said.clear()
 
@@ -277,7 +275,7 @@ class Poller:
                 wanted.set_exception(LinkDown(why))
 
     def _all_missing(self, now_ms: Ms, why: str) -> list[Outcome]:
-        return [Gap(r.device, q, GapCause.LINK_DOWN, now_ms, why) for r in self._requests for q in r.quantities]
+        return [Gap(r.device, q, GapCause.LINK_DOWN, now_ms, why) for r in self.plan.requests for q in r.quantities]
 
     async def _serve_readers(self) -> None:
         while self._readers:
@@ -332,7 +330,7 @@ class Poller:
             wanted.set_result(list(found))
 
     def _of(self, device: DeviceId) -> list[Request]:
-        return [r for r in self._requests if r.device == device]
+        return [r for r in self.plan.requests if r.device == device]
 
     async def _ask(self, request: Request) -> list[Outcome]:
         if self._is_silenced():
@@ -369,7 +367,7 @@ class Poller:
         if cause is GapCause.LINK_DOWN:
             self._down(detail)
             # Nobody on this link can be heard: each of its quantities is missing, not only those of this question.
-            others = [r for r in self._requests if r is not request]
+            others = [r for r in self.plan.requests if r is not request]
             self._take(found + [Gap(r.device, q, cause, now_ms, detail) for r in others for q in r.quantities])
             return found
         self._take(found)

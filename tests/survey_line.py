@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.link import CarrierLink
-from edge_agent.model import ClockState, LinkSpec, Ms
+from edge_agent.model import LinkSpec, Ms
 from edge_agent.survey import Place
 from simulator.line.carrier import Carrier
 from simulator.line.plan import LinePlan, PlayedLine
@@ -18,22 +18,10 @@ from simulator.line.uart import Format
 from simulator.line.virtual import LoopClock
 from simulator.line.wire import Tap
 from simulator.scenario import load_scenario, scenarios_dir
+from tests.rtu_line import LoopClock as BootClock
 
 NOON_S = 36_000
 """10:00 of the scenario's day: the loads are there."""
-
-
-class BootClock:
-    """The boot clock of a gateway whose time is the loop's."""
-
-    def now_ms(self) -> Ms:
-        return round(asyncio.get_running_loop().time() * 1000)
-
-    def state(self) -> ClockState:
-        raise NotImplementedError
-
-    async def sleep_until(self, bt_ms: Ms) -> None:
-        raise NotImplementedError
 
 
 class Stamp:

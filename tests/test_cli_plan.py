@@ -18,7 +18,7 @@ from edge_agent.cli.volume import month, publish_bytes
 from edge_agent.contract.demand import demand_message, demand_row
 from edge_agent.model import UNIT, DeviceSpec, LinkSpec, Profile, Quantity, Register
 from edge_agent.settings import load_site
-from edge_agent.words import say
+from edge_agent.words import spoken
 
 FACTORY = Path(__file__).parent.parent / "config/examples/factory.toml"
 LINE = LinkSpec("rs485", "serial", path="/dev/ttyUSB0")
@@ -40,7 +40,7 @@ def sixteen(every_s: float, link: LinkSpec = LINE) -> LinkPlan:
 
 def words(plan: LinkPlan) -> dict[str, str]:
     """What would make it fit, by code."""
-    return {r.code: say(r.code, **dict(r.fields)) for r in remedies(plan)}  # type: ignore[arg-type]
+    return {r.code: spoken(r) for r in remedies(plan)}
 
 
 def test_sixteen_meters_of_forty_values_at_9600_8n1():

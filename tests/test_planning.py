@@ -18,6 +18,7 @@ from drivers.modbus.planning import (
     QUESTION_COST,
     Plan,
     asked,
+    block_of,
     cost_on,
     partition,
     requests,
@@ -73,9 +74,7 @@ def test_over_tcp_a_question_is_worth_a_constant_and_a_converter_adds_its_round_
 
 
 def test_a_measured_turnaround_takes_the_place_of_the_usual_one():
-    cost = cost_on(SERIAL)
-    assert cost.measured(0.031).per_question_s - cost.per_question_s == pytest.approx(0.011)
-    assert cost_on(SERIAL, 0.031) == cost.measured(0.031)
+    assert cost_on(SERIAL, 0.031).per_question_s - cost_on(SERIAL).per_question_s == pytest.approx(0.011)
 
 
 # Which questions
@@ -221,11 +220,8 @@ def test_a_plan_settles_on_the_cheapest_questions_that_the_device_answers(at, la
     """Whatever the device lacks, known only by its refusals."""
     registers = [register("voltage_l1", a) for a in sorted(at)]
     cost = cost_on(SERIAL)
-    # One request over all of them, so that the device's maximum matters too.
-    first = requests(device(*registers, most=125), cost_on(SERIAL, 10.0))
-    (plan,) = [r.plan for r in first]
-    plan.most, meter = most, Meter(*lacks)
-    plan.reprice(cost)
+    blocks = [block_of("m1", run) for run in partition(registers, most, cost)]
+    plan, meter = Plan(4, blocks, most=most, cost=cost), Meter(*lacks)
     for now_ms in range(40):
         answered = meter.read(plan, now_ms)
         assert len(answered) == len(at - lacks), "a register was lost or read twice"
@@ -241,14 +237,6 @@ def test_a_plan_settles_on_the_cheapest_questions_that_the_device_answers(at, la
 def addresses(run: list[Register]) -> int:
     at = [int(r.address[6:]) for r in run]
     return max(at) + 1 - min(at)
-
-
-def test_a_known_turnaround_changes_the_questions_at_the_next_pass():
-    plan = plan_over(0, 15)
-    plan.reprice(cost_on(SERIAL, 0.0))
-    assert spans(plan) == [(0, 16)]
-    plan.renew(0)
-    assert spans(plan) == [(0, 1), (15, 1)]
 
 
 # Does it fit

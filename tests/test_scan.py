@@ -24,7 +24,8 @@ from simulator.line.virtual import run_virtual
 from simulator.scenario import scenarios_dir
 from tests.figures import report as figure
 from tests.lines import virtually
-from tests.survey_line import NOON_S, BootClock, Stamp, SurveyLine, Told, scenario_line
+from tests.rtu_line import LoopClock as BootClock
+from tests.survey_line import NOON_S, Stamp, SurveyLine, Told, scenario_line
 
 MASTER_EXCHANGES = int(os.environ.get("EDGE_PROVE_SECOND_MASTER", "300"))
 SCANS = 20

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from drivers.modbus.decoding import raw_of
 from drivers.modbus.driver import ModbusDriver, open_driver
-from drivers.modbus.planning import asked, cost_on, refused_by, requests, wire_bytes
+from drivers.modbus.planning import asked, cost_on, requests, wire_bytes
 
 __all__ = [
     "ModbusDriver",
@@ -21,7 +21,6 @@ __all__ = [
     "cost_on",
     "open_driver",
     "raw_of",
-    "refused_by",
     "requests",
     "wire_bytes",
 ]

@@ -89,11 +89,6 @@ class Plan:
             self._stale = False
             self.blocks = self._partitioned(self._registers)
 
-    def reprice(self, cost: LineCost) -> None:
-        """The line or the device's turnaround is known better: partition anew at the next `renew`."""
-        self._stale = self._stale or cost != self.cost
-        self.cost = cost
-
     def refused(self, n: int, now_ms: Ms) -> bool:
         """The device has no register at an address in block `n`: put smaller questions in its place.
 
@@ -124,13 +119,11 @@ class Asked(NamedTuple):
     holes: int
 
 
-def requests(
-    device: DeviceSpec, cost: LineCost = OVER_TCP, refused: Mapping[str, Iterable[Span]] | None = None
-) -> tuple[Request, ...]:
+def requests(device: DeviceSpec, cost: LineCost = OVER_TCP) -> tuple[Request, ...]:
     """The questions that read a whole device; each keeps to one function, one cadence and the device's largest read.
 
     A register that is wanted less often rides along where it lies inside a question that is asked more often: it comes
-    for nothing. `refused`: by area, spans that the device is known not to answer.
+    for nothing.
     Raises ValueError, naming the register, for a profile that cannot be read as it says.
     """
     most = min(device.profile.max_registers, _MOST_REGISTERS)
@@ -148,7 +141,7 @@ def requests(
             every_s = cadence(left[0])
             alike = [r for r in left if cadence(r) == every_s]
             slower = left[len(alike) :]
-            for run in partition(alike, most, cost, (refused or {}).get(area, ())):
+            for run in partition(alike, most, cost):
                 riding = [r for r in slower if _covers(_hull(run), _span(r))]
                 slower = [r for r in slower if r not in riding]
                 planned.append((every_s, area, sorted([*run, *riding], key=_span)))
@@ -224,14 +217,6 @@ def asked(request: Request) -> Asked:
     first, count = plan.blocks[0], sum(block.count for block in plan.blocks)
     read = {word for r in request.registers for word in range(*_span(r))}
     return Asked(f"{position(request.registers[0])[0]}:0x{first.start:04X}", count, count - len(read))
-
-
-def refused_by(planned: Iterable[Request]) -> dict[str, list[Span]]:
-    """By area, what a device has refused of the questions that it was asked."""
-    found: dict[str, list[Span]] = {}
-    for request in planned:
-        found.setdefault(position(request.registers[0])[0], []).extend(plan_of(request).refused_spans)
-    return found
 
 
 def plan_of(request: Request) -> Plan:

@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from drivers.link.framing import framing_of
 from edge_agent.cli.planning import DevicePlan, LinkPlan, Question, remedies, said
 from edge_agent.cli.volume import STATES_PER_DAY, Volume
 from edge_agent.model import LinkSpec
-from edge_agent.words import Phrase, say
+from edge_agent.words import say, spoken
 
 
 def plain(plans: Sequence[LinkPlan], volumes: Sequence[Volume], turnaround_s: float | None) -> dict[str, Any]:
@@ -37,9 +38,9 @@ def show(plans: Sequence[LinkPlan], volumes: Sequence[Volume], turnaround_s: flo
     for plan in plans:
         console.print(_table(plan))
         for sentence in said(plan):
-            click.echo(_says(sentence))
+            click.echo(spoken(sentence))
         for remedy in remedies(plan, turnaround_s):
-            click.echo(f"  - {_says(remedy)}")
+            click.echo(f"  - {spoken(remedy)}")
         if plan.fits and not plan.unplanned:
             click.echo(say("plan.fits", link=plan.link.id, percent=f"{100 * plan.utilisation:.1f}"))
         click.echo()
@@ -57,7 +58,7 @@ def show(plans: Sequence[LinkPlan], volumes: Sequence[Volume], turnaround_s: flo
 
 def line_of(link: LinkSpec) -> str:
     """`9600 8N1`, or what stands for a line where there is none."""
-    return "TCP" if link.kind == "modbus-tcp" else f"{link.baud} {link.data_bits}{link.parity}{link.stop_bits}"
+    return str(framing_of(link) or "TCP")
 
 
 def _plain_link(plan: LinkPlan, turnaround_s: float | None) -> dict[str, Any]:
@@ -72,8 +73,8 @@ def _plain_link(plan: LinkPlan, turnaround_s: float | None) -> dict[str, Any]:
         "meets_deadlines": late is None,
         "meets_deadlines_beside_a_silent_device": plan.overrun_beside_silence is None,
         "unplanned": list(plan.unplanned),
-        "says": [{"code": s.code, "text": _says(s)} for s in said(plan)],
-        "would_fit": [{"code": r.code, **r.fields, "text": _says(r)} for r in remedies(plan, turnaround_s)],
+        "says": [{"code": s.code, "text": spoken(s)} for s in said(plan)],
+        "would_fit": [{"code": r.code, **r.fields, "text": spoken(r)} for r in remedies(plan, turnaround_s)],
         "devices": [_plain_device(d) for d in plan.devices],
     }
 
@@ -141,11 +142,6 @@ def _shape(plan: DevicePlan) -> tuple[Any, ...]:
 def _names(alike: Sequence[DevicePlan]) -> str:
     names = [d.device.id for d in alike]
     return ", ".join(names) if len(names) <= 3 else f"{names[0]} ... {names[-1]} ({len(names)}, each)"
-
-
-def _says(sentence: Phrase) -> str:
-    fields: Any = sentence.fields
-    return say(sentence.code, **fields)
 
 
 def _ms(seconds: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.archive import Archive
+from edge_agent.cli.port import cure, held
 from edge_agent.clock import SystemClock
 from edge_agent.fieldbus import FieldLine, open_line
-from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
+from edge_agent.holding import AskedStamp
 from edge_agent.listing import plain_outcome
 from edge_agent.load.points import Timeline
 from edge_agent.model import DeviceSpec, Gap, GapCause, LinkSpec, Outcome
@@ -41,17 +42,9 @@ class OwnPort:
         self._line: FieldLine | None = None
         self._listened = False
 
-    def held(self) -> AbstractContextManager[object]:
+    def held(self) -> AbstractContextManager[None]:
         """The link for this process alone, where the runtime folder can be used."""
-        try:
-            return HeldLinks(self._runtime, [self.link.id])
-        except LinkHeld as held:
-            raise click.ClickException(
-                f"{held}; wait for it, or stop it: no two masters share a meter's line"
-            ) from None
-        except OSError as cause:
-            click.echo(f"the link is not locked against others: {self._runtime}: {cause.strerror}", err=True)
-            return nullcontext()
+        return held(self._runtime, self.link.id)
 
     async def read(self, listening: Callable[[float], None] = lambda left_s: None) -> list[dict[str, Any]]:
         """Everything once, after the line has been listened to. `listening` hears how many seconds that takes yet.
@@ -98,18 +91,12 @@ class OwnPort:
             await self._line.close()
             self._line = None
 
-    def cause(self, error: DriverError) -> str:
-        """The failure and what to look at."""
-        on_line = "" if self.link.kind == "modbus-tcp" else "_line"
-        stop = "" if str(error).endswith(("?", ".")) else "."
-        return f"{error}{stop} {say(f'read.{error.cause.value}{on_line}')}"
-
     def sentence(self, error: DriverError) -> str:
         """The same with device and link."""
         meter = f"address {self.spec.address}" if self.spec.address else f"unit {self.spec.unit}"
         at = self.link.path or f"{self.link.host}:{self.link.port}"
         where = f"device {self.spec.id} ({meter}) on link {self.link.id} ({at})"
-        return f"{where}: {self.cause(error)}"
+        return f"{where}: {cure(self.link, error)}"
 
 
 def device_of(site: Site, device: str) -> DeviceSpec:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Container, Coroutine
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -16,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from edge_agent.cli.found import Visit
+from edge_agent.cli.port import cure, held
 from edge_agent.clock import SystemClock
-from edge_agent.holding import AskedStamp, HeldLinks, LinkHeld
+from edge_agent.holding import AskedStamp
 from edge_agent.model import LinkSpec, Profile
-from edge_agent.ports import DriverError
+from edge_agent.ports import DriverError, NoReply
 from edge_agent.settings import Profiles, Site, SiteError, config_files, link_specs, load_site
 from edge_agent.survey import Place, Wanted, probe_device, scan_and_probe
 from edge_agent.survey.watch import Stopped
@@ -110,7 +110,7 @@ def probe_link(
             raise click.ClickException(str(objection)) from None
     if probed is None:
         nobody = say("survey.nobody", who=f"unit {unit}" if unit is not None else f"meter {address}")
-        raise click.ClickException(f"{nobody}. {say('read.no_reply')}")
+        raise click.ClickException(cure(spec, NoReply(nobody)))
     return Visit(spec, known, None, [probed])
 
 
@@ -243,22 +243,11 @@ def on_link(spec: LinkSpec, runtime: Path, work: Callable[[Place], Coroutine[Any
     """Do it with the link for this process alone. Raises `ClickException` naming who has it, or what is wrong."""
     clock = SystemClock()
     try:
-        with _held(runtime, spec.id):
+        with held(runtime, spec.id):
             place = Place(spec, clock, stamp=AskedStamp(runtime, spec.id, clock.now_ms))
             return asyncio.run(work(place))
-    except LinkHeld as held:
-        raise click.ClickException(f"{held}; wait for it, or stop it: no two masters share a meter's line") from None
     except DriverError as error:
-        raise click.ClickException(f"link {spec.id}: {error}. {say(f'read.{error.cause.value}')}") from None
-
-
-def _held(runtime: Path, link: str) -> AbstractContextManager[object]:
-    """The link for this process alone, where the runtime folder can be used."""
-    try:
-        return HeldLinks(runtime, [link])
-    except OSError as cause:
-        click.echo(f"the link is not locked against others: {runtime}: {cause.strerror}", err=True)
-        return nullcontext()
+        raise click.ClickException(f"link {spec.id}: {cure(spec, error)}") from None
 
 
 class Showing:

@@ -21,6 +21,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from edge_agent.cli.port import cure
 from edge_agent.cli.reading import OwnPort, device_of, table_of
 from edge_agent.clock import SystemClock
 from edge_agent.contract.shapes import rfc3339
@@ -144,7 +145,7 @@ class _PortReads:
         try:
             return self._runner.run(self._port.read(show.listening))
         except DriverError as error:
-            raise Failed(self._port.cause(error)) from None
+            raise Failed(cure(self._port.link, error)) from None
 
     def wait(self, seconds: float) -> None:
         self._runner.run(asyncio.sleep(seconds))

@@ -16,6 +16,7 @@ import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from edge_agent.clock import SystemClock
 from edge_agent.fieldbus import open_line
@@ -36,7 +37,7 @@ def by_the_agent(port: int, units: range, number: int) -> list[Read]:
     line = open_line(link, devices, SystemClock())
     assert len(line.requests) == len(units), "one question reads a device"
 
-    return [lambda request=request: line.read(request) for request in line.requests]  # type: ignore[misc]
+    return [partial(line.read, request) for request in line.requests]
 
 
 class Bare(asyncio.Protocol):
@@ -69,7 +70,7 @@ class Bare(asyncio.Protocol):
 
 async def bare(port: int, units: range) -> list[Read]:
     _, meter = await asyncio.get_running_loop().create_connection(Bare, "127.0.0.1", port)
-    return [lambda unit=unit: meter.read(unit) for unit in units]  # type: ignore[misc]
+    return [partial(meter.read, unit) for unit in units]
 
 
 async def in_turn(reads: list[Read], rounds: int) -> int:

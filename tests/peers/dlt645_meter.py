@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+# mypy does not see the package: it is in the peers' own environment alone.
 from dlt645 import MeterClientService, MeterServerService  # type: ignore[import-not-found]
 from dlt645.model.types.dlt645_type import Demand  # type: ignore[import-not-found]
 

@@ -86,15 +86,16 @@ class Peer:
         process, self._process = self._process, None
         if process is None:
             return
+        assert process.stdin is not None
         with contextlib.suppress(OSError):
-            process.stdin.close()  # type: ignore[union-attr]
+            process.stdin.close()
         try:
             process.wait(5.0)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for stream in (process.stdout, process.stderr):
-            stream.close()  # type: ignore[union-attr]
+        for stream in filter(None, (process.stdout, process.stderr)):
+            stream.close()
 
     def say(self, line: str) -> None:
         """One line to it, and the same line back: it has been taken."""
