@@ -32,7 +32,6 @@ _SAY_AGAIN_MS = 60_000
 
 
 _LONG_AWAY_MS = 600_000
-_SILENCE_MS = 50
 
 _REPLAN_MS = 60_000
 
@@ -290,7 +289,8 @@ class Poller:
                     found += [lost._replace(quantity=q) for q in request.quantities]
                     continue
                 found += await self._ask(request)
-                lost = _lost(found, self._clock.now_ms() - began_ms)
+                asked_ms = self.contact(device).asked_ms
+                lost = _lost(found, asked=asked_ms is not None and asked_ms >= began_ms)
             if not reader.done():
                 reader.set_result(found)
 
@@ -451,15 +451,15 @@ class Poller:
             self._wake.clear()
 
 
-def _lost(found: Sequence[Outcome], took_ms: Ms) -> Gap | None:
-    """The gap that more questions would bring as well: nothing but silence has come so far, and it took its time.
+def _lost(found: Sequence[Outcome], *, asked: bool) -> Gap | None:
+    """The gap that more questions would bring as well: the device was asked, and nothing but silence has come.
 
-    A question that a driver holds back, because an earlier answer is still owed, takes none and says nothing.
+    A question that a driver holds back, because an earlier answer is still owed, says nothing about the device.
     """
     gaps = [o for o in found if isinstance(o, Gap) and o.cause in {GapCause.NO_REPLY, GapCause.LINK_DOWN}]
     if not gaps or len(gaps) < len(found):
         return None
-    return gaps[0] if took_ms >= _SILENCE_MS or gaps[0].cause is GapCause.LINK_DOWN else None
+    return gaps[0] if asked or gaps[0].cause is GapCause.LINK_DOWN else None
 
 
 def _verdict(found: Sequence[Outcome]) -> tuple[GapCause | None, str]:
