@@ -45,7 +45,15 @@ class Stamp(Protocol):
 class FieldLine:
     """One link with all its drivers: a `Driver`, and who else was heard on the line."""
 
-    def __init__(self, spec: LinkSpec, link: Any, devices: Sequence[DeviceSpec], now_ms: Callable[[], Ms]) -> None:
+    def __init__(
+        self,
+        spec: LinkSpec,
+        link: Any,
+        devices: Sequence[DeviceSpec],
+        now_ms: Callable[[], Ms],
+        *,
+        utc_ms: Callable[[], Ms | None] = lambda: None,
+    ) -> None:
         self.spec = spec
         self.link = link
         self.is_serial: bool = link.framing is not None
@@ -55,6 +63,9 @@ class FieldLine:
         self._specs = tuple(d for d in devices if d.link == spec.id)
         self._modules = {d.profile.driver: _driver_module(d.profile.driver) for d in devices}
         drivers: dict[str, Any] = {name: m.open_driver(link, spec, now_ms) for name, m in self._modules.items()}
+        for name, driver in drivers.items():
+            if hasattr(driver, "know"):  # what is asked outside of any request: load profiles, held to true time
+                driver.know([d for d in devices if d.profile.driver == name], utc_ms)
         self._drivers = {d.id: drivers[d.profile.driver] for d in devices}
         self._turnaround_s: dict[DeviceId, float] = {}  # as the questions were planned with; else as is usual
         self.requests: tuple[Request, ...] = tuple(r for d in self._specs for r in self._planned(d))
@@ -88,12 +99,19 @@ class FieldLine:
 
     async def close(self) -> None:
         for driver in dict.fromkeys(self._drivers.values()):
+            if hasattr(driver, "release") and self._may_speak:
+                await driver.release()
             await driver.close()
         await self.link.close()
 
     @property
     def devices(self) -> tuple[DeviceId, ...]:
         return tuple(d.id for d in self._specs)
+
+    @property
+    def _may_speak(self) -> bool:
+        """Whether the line is not another master's."""
+        return not self.others or self.spec.shared_line
 
     @property
     def where(self) -> str:
@@ -196,7 +214,11 @@ def open_line(link: LinkSpec, devices: Sequence[DeviceSpec], clock: Clock, *, st
     """The link with a driver for each protocol of its devices; it is opened at the first question."""
     links = importlib.import_module("drivers.link")
     line = FieldLine(
-        link, links.open_link(link, now_ms=clock.now_ms), [d for d in devices if d.link == link.id], clock.now_ms
+        link,
+        links.open_link(link, now_ms=clock.now_ms),
+        [d for d in devices if d.link == link.id],
+        clock.now_ms,
+        utc_ms=lambda: clock.state().utc_ms(clock.now_ms()),
     )
     line.stamp = stamp
     return line

@@ -272,7 +272,7 @@ class LinkSpec:
     """One serialised channel."""
 
     id: LinkId
-    kind: str  # "modbus-tcp", "serial", "tcp-serial" (a TCP converter onto a serial line)
+    kind: str  # "modbus-tcp", "dlms-tcp", "serial", "tcp-serial" (a TCP converter onto a serial line)
     host: str = ""
     port: int = 502
     timeout_s: float = 2.0
@@ -288,6 +288,41 @@ class LinkSpec:
     echo: bool = False  # the adapter hears what it says
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DlmsSpec:
+    """How a DLMS/COSEM meter is addressed, and what an association with it rests on.
+
+    Secrets are named by their files. Those that stand in the site file after all are never shown.
+    """
+
+    client: int = 16  # 16: the public client
+    server: int = 1  # the logical device
+    physical: int | None = None  # HDLC: the physical device, in addresses of two and four octets
+    address_size: int = 1  # HDLC: octets of the server's address
+    authentication: str = "none"  # "none", "lls", "hls5"
+    security: str = "none"  # "none", "authenticated", "authenticated-encrypted"
+    wrap: str = "glo"  # "glo", "ded", "general-glo", "general-ded": those with "ded" use a key of the association's own
+    client_title: str = ""  # the agent's system title, 16 hexadecimal digits
+    meter_title: str = ""  # the meter's; "": whatever it says in its first answer
+    password_file: str = ""
+    encryption_key_file: str = ""
+    authentication_key_file: str = ""
+    password: str = field(default="", repr=False)
+    encryption_key: str = field(default="", repr=False)
+    authentication_key: str = field(default="", repr=False)
+    counter_object: str = "0-0:43.1.0*255"  # where the meter shows the last invocation counter; "": nowhere
+    counter_client: int = 16  # the client that may read it in the clear
+    with_list_max: int = 16  # attributes that one question may name; 1: no lists
+    max_pdu: int = 1200  # octets of the largest APDU that we take
+    inactivity_s: float | None = None  # after so much silence the meter ends the association; None: it is asked
+    release: bool = True  # whether the meter knows RLRQ
+    range_deviation: str = "unspecified"  # in the ends of a range: "unspecified" (8000), "real", "zero"
+    utc_offset_min: int | None = None  # of a meter that leaves its deviation out: standard time less UTC
+    hdlc_max_info: int = 128
+    hdlc_window: int = 1
+    state: str = ""  # the folder in which invocation counters are kept
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceSpec:
     """A meter or current transformer that answers on a link."""
@@ -298,6 +333,7 @@ class DeviceSpec:
     profile: Profile
     every_s: float | None = None  # overrides the profile's cadence
     address: str = ""  # DL/T 645: 12 digits
+    dlms: DlmsSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)

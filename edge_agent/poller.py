@@ -20,6 +20,7 @@ import structlog
 from edge_agent.model import DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Recorded, Request
 from edge_agent.plan import PollPlan, Reconnect
 from edge_agent.ports import BadReply, Clock, Driver, DriverError, LinkDown, Refused
+from edge_agent.words import say
 
 log = structlog.get_logger()
 
@@ -342,7 +343,7 @@ class Poller:
         except DriverError as error:
             if error.sent:
                 self._met(request.device, asked_ms=asked_ms)
-            return self._failed(request, error.cause, str(error))
+            return self._failed(request, error.cause, _said(error))
         except Exception as bug:
             # Not one of the four: a mistake in a driver. The link starts afresh; the task goes on.
             if self._news(request, f"bug {bug!r}"):
@@ -449,6 +450,11 @@ class Poller:
             for waiting in (sleeping, waking):
                 waiting.cancel()
             self._wake.clear()
+
+
+def _said(error: DriverError) -> str:
+    """What went wrong, and the cure where the driver names one."""
+    return f"{error}. {say(error.code, **error.fields)}" if error.code else str(error)
 
 
 def _lost(found: Sequence[Outcome], *, asked: bool) -> Gap | None:

@@ -13,12 +13,17 @@ from edge_agent.model import ClockState, DeviceId, Frame, GapCause, Ms, Outcome,
 
 
 class DriverError(Exception):
-    """A read that brought no values; `received` holds whatever bytes came."""
+    """A read that brought no values; `received` holds whatever bytes came.
+
+    `code` is that of the sentence which says what to do, with its `fields`; "": the driver knows none of its own.
+    """
 
     cause = GapCause.BAD_REPLY
+    code = ""
 
     def __init__(self, message: str, *, sent: bytes = b"", received: bytes = b"") -> None:
         super().__init__(message)
+        self.fields: Mapping[str, object] = {}
         self.sent = sent
         self.received = received
 

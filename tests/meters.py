@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.model import DeviceSpec, Hallmark, LinkSpec, Profile, Quantity, Register
+from edge_agent.model import UNIT, DeviceSpec, Hallmark, LinkSpec, Profile, Quantity, Register
 
 ROOT = Path(__file__).parent.parent
 
@@ -112,9 +112,12 @@ def read_profile(path: Path) -> Profile:
     """A profile as it is written, unchecked."""
     raw: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     registers = tuple(
-        Register(**{**r, "quantity": Quantity(r["quantity"]), "not_available": tuple(r.get("not_available", ()))})
+        Register(**{
+            "type": "", "unit": UNIT[Quantity(r["quantity"])], **r,
+            "quantity": Quantity(r["quantity"]), "not_available": tuple(r.get("not_available", ())),
+        })
         for r in raw["register"]
-    )
+    )  # fmt: skip
     return Profile(
         raw["profile"],
         raw["driver"],
@@ -127,6 +130,7 @@ def read_profile(path: Path) -> Profile:
             Hallmark(i["address"], tuple(i["equals"]), i.get("type", ""), i.get("order", "ABCD"))
             for i in raw.get("identity", ())
         ),
+        raw.get("load_profile", ""),
     )
 
 

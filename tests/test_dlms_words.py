@@ -36,6 +36,12 @@ ALL: list[Said] = [
     *(refused.access_error(result, "the energy register") for result in DataAccess),
     *(refused.ProtectionRefused(flaw, "what") for flaw in Flaw),
     refused.CounterSpent("what"),
+    refused.CounterUnkept("what"),
+    refused.KeyAbsent("password", "what"),
+    refused.ClockOff(-400.0),
+    refused.ClockUnknown("why"),
+    refused.TimeUnset(),
+    refused.NoProfile("why"),
 ]
 
 
@@ -56,13 +62,16 @@ def test_each_says_what_the_poller_does_next():
         refused.AssociationLost: NoReply, refused.AccessFailed: NoReply,
         refused.NotSupported: Refused, refused.AssociationRefused: Refused,
         refused.MeterUnproven: Refused, refused.ServiceError: Refused, refused.ExceptionResponse: Refused,
-        refused.AccessRefused: Refused, refused.CounterSpent: Refused,
+        refused.AccessRefused: Refused, refused.CounterSpent: Refused, refused.CounterUnkept: Refused,
+        refused.KeyAbsent: Refused, refused.ClockOff: BadReply, refused.ClockUnknown: Refused,
+        refused.TimeUnset: NoReply, refused.NoProfile: Refused,
     }  # fmt: skip
     assert {type(error) for error in ALL} == set(kinds)
     for error in ALL:
         kind = kinds[type(error)]
         assert isinstance(error, kind)
-        assert error.cause is (GapCause.BUSY if kind is NoReply else kind.cause)
+        busy = GapCause.CLOCK_UNSET if isinstance(error, refused.TimeUnset) else GapCause.BUSY
+        assert error.cause is (busy if kind is NoReply else kind.cause)
 
 
 def test_numbers_that_the_standard_does_not_list_have_a_name_all_the_same():

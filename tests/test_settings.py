@@ -43,6 +43,20 @@ address = "di:04000402"
 type = "ascii:6"
 unit = ""
 """
+DLMS_PROFILE = """
+profile = "acme-c1"
+driver = "dlms"
+source = "Acme C-1, object list"
+side = "secondary"
+max_registers = 10
+load_profile = "1-0:99.1.0*255"
+[[register]]
+quantity = "active_energy_import"
+address = "1-0:1.8.0*255/2"
+[[register]]
+quantity = "events_power_off"
+address = "1/0-0:96.7.21*255/2"
+"""
 WRITTEN = tomli.loads((VECTORS / "site.toml").read_text())
 SITE: str = WRITTEN["site"]
 
@@ -76,6 +90,12 @@ def config(tmp_path: Path) -> ConfigFiles:
     (tmp_path / "config/profiles").mkdir(parents=True)
     (tmp_path / "config/profiles/acme_am3.toml").write_text(PROFILE)
     (tmp_path / "config/profiles/acme_d1.toml").write_text(DLT645_PROFILE)
+    (tmp_path / "config/profiles/acme_c1.toml").write_text(DLMS_PROFILE)
+    (tmp_path / "key").write_text("000102030405060708090A0B0C0D0E0F\n")
+    (tmp_path / "key").chmod(0o400)
+    (tmp_path / "open-key").write_text("000102030405060708090A0B0C0D0E0F\n")
+    (tmp_path / "open-key").chmod(0o444)
+    (tmp_path / "short-key").write_text("0001020304\n")
     return ConfigFiles(tmp_path / "config", tmp_path / "etc")
 
 
@@ -123,6 +143,8 @@ def test_one_slip_is_one_mistake(checked: Checked):
         "a point with an unknown device",
         "an optional key that a rule asks for",
         "a direct meter with a CT",
+        "DLMS: a key that is none, not shown",
+        "DLMS: two meters at one server",
     }
     said = {s.name: [m.sentence() for m in checked(s.made())] for s in SLIPS}
     assert len(said) == len(SLIPS), "two slips of one name"
@@ -141,9 +163,10 @@ def test_every_sentence_is_used_by_a_test():
 OTHERS = {
     *("file_absent", "file_unreadable", "file_is_folder", "file_too_large", "not_utf8"),
     *("broken_profile", "other_driver", "refused"),
+    *("register_meter_says", "register_object", "register_class"),
     *("register_item", "register_kind", "register_octets", "register_digits"),
 }
-"""Kinds whose tests stand by themselves below, and in test_dlt645_items."""
+"""Kinds whose tests stand by themselves below, and in test_dlt645_items and test_dlms_settings."""
 
 
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines(checked: Checked):

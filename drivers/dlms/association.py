@@ -104,9 +104,14 @@ class Terms:
 
 
 class Association:
-    """One association. `protection` carries the keys: for HLS-5 GMAC, and for APDUs that are ciphered."""
+    """One association. `protection` carries the keys: for HLS-5 GMAC, and for APDUs that are ciphered.
 
-    def __init__(self, terms: Terms, protection: Protection | None = None, *, challenge: bytes = b"") -> None:
+    `invoked` is the invoke-id of the last question of an earlier association: a late answer to that fits none of ours.
+    """
+
+    def __init__(
+        self, terms: Terms, protection: Protection | None = None, *, challenge: bytes = b"", invoked: int = 0
+    ) -> None:
         if terms.mechanism is Mechanism.HLS_GMAC and protection is None:
             raise ValueError("HLS-5 GMAC needs keys")
         self.phase = Phase.READY
@@ -116,7 +121,7 @@ class Association:
         self._protection = protection
         self._ciphers = protection is not None and protection.level is not Level.NONE
         self._ours = challenge or secrets.token_bytes(CHALLENGE_OCTETS)
-        self._invoke = 0
+        self._invoke = invoked
         self._request = b""
 
     # -- opening and ending --------------------------------------------------------------------------------------
@@ -158,6 +163,11 @@ class Association:
     def lost(self) -> None:
         """The channel has ended, and the association with it."""
         self._move(Turn.FAILED)
+
+    @property
+    def invoked(self) -> int:
+        """The invoke-id of the last question."""
+        return self._invoke
 
     # -- inside it -----------------------------------------------------------------------------------------------
 

@@ -32,6 +32,9 @@ MOST_ROUNDS = 32
 MOST_APDU = 70_000
 KEPT_ASIDE = 16
 
+_AROUND = 17
+"""Octets of a frame beside its information, at most."""
+
 _LLC_ASK, _LLC_ANSWER = b"\xe6\xe6\x00", b"\xe6\xe7\x00"
 _MODE_E = re.compile(rb"/[A-Za-z]{3}[0-9A-Za-z]")
 
@@ -146,6 +149,13 @@ class Hdlc:
         self.phase = Phase.CLOSING
         self._reset()
         return self._made(wire.DISC | FINAL)
+
+    @property
+    def most_answer(self) -> int:
+        """Octets that the meter may send in one go: a window of full frames."""
+        own = self._proposed or Parameters()
+        info = min(own.info_receive, self.agreed.info_transmit)
+        return min(own.window_receive, self.agreed.window_transmit) * (info + _AROUND)
 
     def ask(self, apdu: bytes) -> bytes:
         """The first frame of a question."""

@@ -320,6 +320,67 @@ class CounterSpent(Said, Refused):
         self.fields = {}
 
 
+class CounterUnkept(Said, Refused):
+    """The invocation counter cannot be kept on the disk: nothing is enciphered with a number that may come twice."""
+
+    code = "dlms.counter_unkept"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the invocation counter cannot be kept: {message}")
+        self.fields = {"what": message}
+
+
+class KeyAbsent(Said, Refused):
+    """A secret that the association needs cannot be had. `what` never holds any of it."""
+
+    code = "dlms.key_absent"
+
+    def __init__(self, key: str, what: str) -> None:
+        super().__init__(f"no {key}: {what}")
+        self.fields = {"key": key, "what": what}
+
+
+class ClockOff(Said, BadReply):
+    """The meter's clock is too far from true time for what it stamped to be used."""
+
+    code = "dlms.clock_off"
+
+    def __init__(self, off_s: float) -> None:
+        super().__init__(f"the meter's clock is {off_s:+.0f} s off: what it stamped is not used")
+        self.fields = {"off_s": f"{off_s:+.0f}"}
+
+
+class ClockUnknown(Said, Refused):
+    """What the meter's time stamps mean in UTC cannot be told."""
+
+    code = "dlms.clock_unknown"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the meter's time stamps cannot be told in UTC: {why}")
+        self.fields = {"why": why}
+
+
+class TimeUnset(Said, NoReply):
+    """The gateway has no true time yet, and cannot hold the meter's clock to it."""
+
+    code = "dlms.time_unset"
+    cause = GapCause.CLOCK_UNSET
+
+    def __init__(self) -> None:
+        super().__init__("the gateway has no true time yet to compare the meter's clock with")
+        self.fields = {}
+
+
+class NoProfile(Said, Refused):
+    """The meter keeps no load profile that this device's profile names, or none that can be used."""
+
+    code = "dlms.no_profile"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"no load profile: {why}")
+        self.fields = {"why": why}
+
+
 _AGAIN = {
     DataAccess.TEMPORARY_FAILURE,
     DataAccess.DATA_BLOCK_UNAVAILABLE,

@@ -39,6 +39,11 @@ class Wrapper:
         self._lost = False
         self._heard = False
 
+    @property
+    def pending(self) -> int:
+        """Octets of an APDU that has not come whole."""
+        return len(self._buffer)
+
     def ask(self, apdu: bytes) -> bytes:
         """A question as it goes on the wire."""
         self._asked, self._heard = True, False

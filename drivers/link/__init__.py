@@ -1,9 +1,9 @@
 """Byte links: a channel that is opened, asked through a gate and closed, and the one way to converse on it.
 
 `open_link` gives the link that a specification names; it connects at the first question. The parts: `base` (what every
-link has, `converse`), `tcp` (Modbus TCP, and converters onto a serial line), `serial` (a port), `holder` (who else has
-the port), `carrier` (a simulated line), `memory` (a function), `framing` (how long a character takes), `latency` (how
-long a device takes), `listening` (who else is master on a line).
+link has, `converse`), `tcp` (Modbus TCP, the TCP wrapper of DLMS, and converters onto a serial line), `serial` (a
+port), `holder` (who else has the port), `carrier` (a simulated line), `memory` (a function), `framing` (how long a
+character takes), `latency` (how long a device takes), `listening` (who else is master on a line).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def open_link(spec: LinkSpec, *, now_ms: Callable[[], Ms]) -> Link:
     """The link of that kind, not connected yet. `now_ms` is the boot clock."""
     framing = framing_of(spec)
     match spec.kind:
-        case "modbus-tcp" | "tcp-serial":
+        case "modbus-tcp" | "dlms-tcp" | "tcp-serial":
             return TcpLink(
                 spec.host,
                 spec.port,
@@ -30,6 +30,7 @@ def open_link(spec: LinkSpec, *, now_ms: Callable[[], Ms]) -> Link:
                 connect_timeout_s=spec.connect_timeout_s,
                 framing=framing,
                 echo=spec.echo,
+                kind=spec.kind,
             )
         case "serial":
             from drivers.link.serial import SerialLink  # termios: only where there is a port

@@ -37,6 +37,6 @@ class Framing(NamedTuple):
 
 def framing_of(spec: LinkSpec) -> Framing | None:
     """The line's framing; None where there is no line, only packets."""
-    if spec.kind == "modbus-tcp":
+    if spec.kind in {"modbus-tcp", "dlms-tcp"}:
         return None
     return Framing(spec.baud, spec.parity, spec.data_bits, spec.stop_bits)

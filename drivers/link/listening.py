@@ -134,7 +134,8 @@ class Overhearing:
         self.stray += stray
 
     def _take(self, frame: Overheard) -> None:
-        if any(frame.data == own and self._last_s - said_s < _OWN_ECHO_S for own, said_s in self._own):
+        # Of an HDLC frame the last flag is not part of what was found: it may begin the next one.
+        if any(own.startswith(frame.data) and self._last_s - said_s < _OWN_ECHO_S for own, said_s in self._own):
             return
         if frame.asks and frame.protocol == "Modbus RTU" and frame.data[1] in {5, 6} and frame.data not in self._once:
             self._once.append(frame.data)  # of eight bytes of noise this is the likeliest: believed when it is repeated

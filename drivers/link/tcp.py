@@ -1,7 +1,9 @@
-"""A TCP endpoint: a device or gateway that speaks Modbus TCP, or a converter with a serial line behind it.
+"""A TCP endpoint: a device or gateway that speaks Modbus TCP or the TCP wrapper of DLMS, or a converter with a serial
+line behind it.
 
-Over Modbus TCP draining means dropping the connection: only a new stream is known to be empty. Behind a converter there
-is a line with its silences; what was in the converter's hands when the line fell silent goes with its connection.
+Where there is no line, draining means dropping the connection: only a new stream is known to be empty. Behind a
+converter there is a line with its silences; what was in the converter's hands when the line fell silent goes with its
+connection.
 """
 
 from __future__ import annotations
@@ -31,9 +33,9 @@ class TcpLink(Link):
         connect_timeout_s: float = 5.0,
         framing: Framing | None = None,
         echo: bool = False,
+        kind: str = "modbus-tcp",
     ) -> None:
-        kind = "tcp-serial" if framing else "modbus-tcp"
-        super().__init__(f"{host}:{port}", kind, framing, now_ms=now_ms, echo=echo)
+        super().__init__(f"{host}:{port}", "tcp-serial" if framing else kind, framing, now_ms=now_ms, echo=echo)
         self.host = host
         self.port = port
         self._connect_timeout_s = connect_timeout_s

@@ -31,6 +31,8 @@ def held(runtime: Path, link: str) -> Iterator[None]:
 
 def cure(link: LinkSpec, error: DriverError) -> str:
     """The failure and what to look at."""
-    on_line = "" if link.kind == "modbus-tcp" else "_line"
     stop = "" if str(error).endswith(("?", ".")) else "."
+    if error.code:
+        return f"{error}{stop} {say(error.code, **error.fields)}"
+    on_line = "" if link.kind in {"modbus-tcp", "dlms-tcp"} else "_line"
     return f"{error}{stop} {say(f'read.{error.cause.value}{on_line}')}"

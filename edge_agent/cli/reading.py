@@ -94,6 +94,9 @@ class OwnPort:
     def sentence(self, error: DriverError) -> str:
         """The same with device and link."""
         meter = f"address {self.spec.address}" if self.spec.address else f"unit {self.spec.unit}"
+        if (dlms := self.spec.dlms) is not None:
+            meter = f"client {dlms.client}, server {dlms.server}"
+            meter += "" if dlms.physical is None else f", physical {dlms.physical}"
         at = self.link.path or f"{self.link.host}:{self.link.port}"
         where = f"device {self.spec.id} ({meter}) on link {self.link.id} ({at})"
         return f"{where}: {cure(self.link, error)}"

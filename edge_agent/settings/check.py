@@ -27,7 +27,7 @@ def check_parsed(parsed: Parsed, folder: Path, profiles: Profiles) -> list[Mista
     report = parsed.report
     given = read_table(Site, parsed.raw, (), report)
     link_rules.check_links(given, report)
-    link_rules.check_devices(given, profiles, report)
+    link_rules.check_devices(given, folder, profiles, report)
     rules.check_mqtt(given, folder, report)
     rules.check_numbers(given, report)
     rules.check_clock(given, report)

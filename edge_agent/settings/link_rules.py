@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from edge_agent.settings.dlms_rules import addressed, check_dlms
 from edge_agent.settings.locate import KeyPath
 from edge_agent.settings.mistake import Report, SiteError
 from edge_agent.settings.profile import Profiles
@@ -14,6 +15,8 @@ from edge_agent.settings.shape import Given
 from edge_agent.words import phrase
 
 MODBUS_PORT = 502
+PORTS = {"modbus-tcp": MODBUS_PORT, "dlms-tcp": 4059}
+"""Where a protocol's own service is, if the site file does not say."""
 
 LISTEN_LEAST_S = {False: 60, True: 960}
 """How long a line is listened to before the first question; on a settlement meter's line a collection terminal that
@@ -33,11 +36,12 @@ class _Kind(NamedTuple):
 
 KINDS = {
     "modbus-tcp": _Kind(("host", "port", "connect_timeout_s"), ("host",), ("modbus",)),
-    "serial": _Kind(("path", *_LINE), ("path",), ("modbus", "dlt645")),
-    "tcp-serial": _Kind(("host", "port", "connect_timeout_s", *_LINE), ("host", "port"), ("modbus", "dlt645")),
+    "dlms-tcp": _Kind(("host", "port", "connect_timeout_s"), ("host",), ("dlms",)),
+    "serial": _Kind(("path", *_LINE), ("path",), ("modbus", "dlt645", "dlms")),
+    "tcp-serial": _Kind(("host", "port", "connect_timeout_s", *_LINE), ("host", "port"), ("modbus", "dlt645", "dlms")),
 }
 
-ADDRESSED_BY = {"modbus": "unit", "dlt645": "address"}
+ADDRESSED_BY = {"modbus": "unit", "dlt645": "address", "dlms": "dlms"}
 """The key that says which device on the link is meant."""
 
 
@@ -70,7 +74,7 @@ def _all_keys() -> set[str]:
 def _check_endpoint(link: Given, seen: dict[Hashable, KeyPath], report: Report) -> None:
     """No two links lead to one channel."""
     host, path = link.get("host"), link.get("path")
-    port = link.get("port") or (MODBUS_PORT if "port" not in link.written else None)
+    port = link.get("port") or (PORTS.get(link.get("kind"), MODBUS_PORT) if "port" not in link.written else None)
     place: str | tuple[str, int] | None = None
     if link.get("kind") == "serial":
         place = path and str(PurePosixPath(path))
@@ -104,7 +108,7 @@ def _check_listening(link: Given, report: Report) -> None:
         report.add("listen_short", link.at("listen_s"), got=f"{listen_s:g}", least=least_s)
 
 
-def check_devices(site: Given, profiles: Profiles, report: Report) -> None:
+def check_devices(site: Given, folder: Path, profiles: Profiles, report: Report) -> None:
     once(site.tables("device"), report)
     links = {link.get("id"): link for link in site.tables("link") if link.get("id")}
     seen: dict[Hashable, KeyPath] = {}
@@ -120,6 +124,11 @@ def check_devices(site: Given, profiles: Profiles, report: Report) -> None:
             if first != device.path:
                 report.add(code, device.at(key), written=value, link=name, other=report.name(first))
         _check_profile(device, links.get(name), profiles, report)
+        check_dlms(device, links.get(name), folder, report)
+        if name and (place := addressed(device, links.get(name))) is not None:
+            first = seen.setdefault((name, "dlms", place), device.path)
+            if first != device.path:
+                report.add("dlms_twice", device.at("dlms"), link=name, other=report.name(first))
 
 
 def _check_profile(device: Given, link: Given | None, profiles: Profiles, report: Report) -> None:
@@ -158,11 +167,10 @@ def _check_address(device: Given, driver: str, report: Report) -> None:
     needed = ADDRESSED_BY.get(driver)
     if needed is None:
         return
-    other = next(key for key in ADDRESSED_BY.values() if key != needed)
-    if other in device.written:
+    for other in sorted({*ADDRESSED_BY.values()} & device.written - {needed}):
         report.add("device_key", device.at(other), driver=driver, needed=needed)
     if needed not in device.written:
         report.add("device_needs", device.at(needed), driver=driver, right=phrase(f"check.right.{_ADDRESS[needed]}"))
 
 
-_ADDRESS = {"unit": "unit", "address": "meter_address"}
+_ADDRESS = {"unit": "unit", "address": "meter_address", "dlms": "dlms_table"}

@@ -16,7 +16,7 @@ from edge_agent.model import UNIT, Hallmark, Profile, Quantity, Register
 from edge_agent.settings.mistake import Mistake, Report, SiteError
 from edge_agent.settings.shape import Given, nearest, read_table
 from edge_agent.settings.shipped import ConfigFiles
-from edge_agent.settings.site import Id, Table
+from edge_agent.settings.site import OBIS, Id, Table
 from edge_agent.settings.toml import read_toml
 from edge_agent.words import phrase
 
@@ -35,11 +35,13 @@ _BCD = re.compile(r"\As?bcd([0-9]+)\.([0-9])\Z")
 _PREFIXES = ("", "m", "k", "M", "G")
 _ADDRESS = re.compile(r"\A(input|holding):(0x[0-9A-Fa-f]{1,4}|[0-9]{1,5})\Z")
 _DI = re.compile(r"\Adi:([0-9A-F]{8})(/[1-9][0-9]?)?\Z")
-_OBJECT = re.compile(r"\A43/14:(vendor|product|revision|url|product_name|model|application)\Z")
+_SAID = re.compile(r"\A43/14:(vendor|product|revision|url|product_name|model|application)\Z")
 _WHOLE = re.compile(r"\A(u16|u32|u64|bcd32|digits:[1-9][0-9]?)\Z")
 _TEXT = re.compile(r"\Aascii:[1-9][0-9]?\Z")
 """Types that an identity can have: whole numbers and texts."""
-
+_OBJECT = re.compile(rf"\A(?:([1-9][0-9]{{0,2}})/)?({OBIS})(?:/[1-9][0-9]?)?\Z")
+_NUMBERED = {1, 3, 4, 5}
+"""Interface classes that hold numbers: data, register, extended register, demand register."""
 _ASCII = re.compile(r"\Aascii:([1-9][0-9]?)\Z")
 
 Text = Annotated[str, Meta(min_length=1, max_length=400, extra={"right": "text"})]
@@ -51,8 +53,8 @@ class RegisterTable(Table, frozen=True, kw_only=True):
 
     quantity: str
     address: Annotated[str, Meta(min_length=1, max_length=64, extra={"right": "address"})]
-    type: Annotated[str, Meta(min_length=1, max_length=32, extra={"right": "register_type"})]
-    unit: Annotated[str, Meta(max_length=8, extra={"right": "text"})]
+    type: Annotated[str, Meta(min_length=1, max_length=32, extra={"right": "register_type"})] | None = None
+    unit: Annotated[str, Meta(max_length=8, extra={"right": "text"})] | None = None
     scale: Annotated[float, Meta(ge=-1e9, le=1e9)] = 1.0
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
     step: Annotated[float, Meta(gt=0, le=1e9)] | None = None
@@ -80,6 +82,7 @@ class ProfileTable(Table, frozen=True, kw_only=True):
     side: Literal["primary", "secondary"]
     max_registers: Annotated[int, Meta(ge=1, le=125)]
     model: Text | None = None
+    load_profile: Annotated[str, Meta(pattern=rf"\A{OBIS}\Z", extra={"right": "load_profile"})] | None = None
     register: tuple[RegisterTable, ...]
     identity: tuple[IdentityTable, ...] = ()
 
@@ -102,6 +105,7 @@ def load_profile(path: Path) -> Profile:
         table.max_registers,
         registers,
         tuple(Hallmark(i.address, i.equals, i.type or "", i.order) for i in table.identity),
+        table.load_profile or "",
     )
 
 
@@ -137,8 +141,8 @@ def _register(table: RegisterTable) -> Register:
     return Register(
         Quantity(table.quantity),
         table.address,
-        table.type,
-        table.unit,
+        table.type or "",
+        UNIT[Quantity(table.quantity)] if table.unit is None else table.unit,
         table.scale,
         table.order,
         table.step,
@@ -160,6 +164,7 @@ def _check_profile(given: Given, path: Path, report: Report) -> None:
         if quantity in seen:
             report.add("register_twice", register.at("quantity"), quantity=quantity, line=seen[quantity])
         seen.setdefault(quantity, report.line(register.at("quantity")))
+        _check_meaning(register, given, report)
         _check_unit(register, quantity, report)
         _check_place(register, quantity, given, report)
     if isinstance(given.get("register"), list) and not given.get("register"):
@@ -171,7 +176,7 @@ def _check_profile(given: Given, path: Path, report: Report) -> None:
 def _check_identity(identity: Given, driver: str | None, report: Report) -> None:
     """A place that the driver has, a type that a model can be told by, and values of that type."""
     address, kind, equals = identity.get("address"), identity.get("type"), identity.get("equals")
-    said = address is not None and _OBJECT.match(address) is not None
+    said = address is not None and _SAID.match(address) is not None
     places = {"modbus": _ADDRESS, "dlt645": _DI}
     place = None if said and driver == "modbus" else places.get(driver or "")
     if address is not None and place is not None and not place.match(address):
@@ -200,6 +205,24 @@ def _check_quantity(register: Given, report: Report) -> Quantity | None:
     return None
 
 
+def _check_meaning(register: Given, profile: Given, report: Report) -> None:
+    """Type and unit: said by every profile, but where the meter itself says them."""
+    if profile.get("driver") != "dlms":
+        for key, right in (("type", "register_type"), ("unit", "text")):
+            if key not in register.written:
+                report.add("missing_key", register.at(key), right=phrase(f"check.right.{right}"))
+        return
+    said = {"type", "order"} if _is_data(register) else {"type", "order", "scale", "unit"}
+    for key in sorted(said & register.written):
+        if key != "unit" or "digits" not in register.written:
+            report.add("register_meter_says", register.at(key), quantity=register.get("quantity"))
+
+
+def _is_data(register: Given) -> bool:
+    """An object of class 1: it holds a bare value."""
+    return (register.get("address") or "").startswith("1/")
+
+
 def _check_unit(register: Given, quantity: Quantity, report: Report) -> None:
     unit, base = register.get("unit"), UNIT[quantity]
     allowed = {"": [""], "1": ["1", "%"]}.get(base, [prefix + base for prefix in _PREFIXES])
@@ -214,6 +237,9 @@ def _check_place(register: Given, quantity: Quantity, profile: Given, report: Re
     """Type, address and width: a value must lie inside the address space and fit into one read."""
     kind, address = register.get("type"), register.get("address")
     driver = profile.get("driver")
+    if driver == "dlms":
+        _check_object(register, quantity, address, report)
+        return
     if kind and driver in DRIVERS_TYPES and not DRIVERS_TYPES[driver].match(kind):
         right = phrase(f"check.right.register_type{'' if driver == 'modbus' else '_' + driver}")
         report.add("bad_value", register.at("type"), got=f'"{kind[:60]}"', right=right)
@@ -235,6 +261,15 @@ def _check_place(register: Given, quantity: Quantity, profile: Given, report: Re
         report.add("register_address", register.at("address"), quantity=quantity, got=address[:60])
     elif int(place.group(2), 0 if place.group(2).startswith("0x") else 10) + max(width, 1) > 65_536:
         report.add("register_beyond", register.at("address"), quantity=quantity, got=address[:60])
+
+
+def _check_object(register: Given, quantity: Quantity, address: str | None, report: Report) -> None:
+    """DLMS: an attribute of an object, and no number where the class holds none."""
+    written = None if address is None else _OBJECT.match(address)
+    if address is not None and (written is None or any(int(part) > 255 for part in re.split(r"[-:.*]", written[2]))):
+        report.add("register_object", register.at("address"), quantity=quantity, got=address[:60])
+    elif written is not None and UNIT[quantity] and int(written[1] or 3) not in _NUMBERED:
+        report.add("register_class", register.at("address"), quantity=quantity, got=written[1])
 
 
 def _check_item(register: Given, quantity: Quantity, kind: str | None, address: str | None, report: Report) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from edge_agent.settings.mistake import Report
+from edge_agent.settings.placed import CREDENTIALS, placed
 from edge_agent.settings.shape import Given, nearest
 from edge_agent.words import Phrase, phrase
-
-_CREDENTIALS = Path("/run/credentials")
-"""Where systemd puts a service's credentials: there while it runs, and closed to everybody else."""
 
 
 def check_mqtt(site: Given, folder: Path, report: Report) -> None:
@@ -21,7 +19,7 @@ def check_mqtt(site: Given, folder: Path, report: Report) -> None:
         report.add("ack_broker_311", mqtt.at("ack"))
     if mqtt.get("password_file") and "username" not in mqtt.written:
         report.add("password_alone", mqtt.at("password_file"))
-    _check_file(mqtt, "password_file", folder, report)
+    check_file(mqtt, "password_file", folder, report)
     tls = mqtt.table("tls")
     if tls is None:
         return
@@ -29,27 +27,29 @@ def check_mqtt(site: Given, folder: Path, report: Report) -> None:
         if one in tls.written and other not in tls.written:
             report.add("tls_pair", tls.at(one), other=other)
     for key in ("ca", "cert", "key"):
-        _check_file(tls, key, folder, report)
+        check_file(tls, key, folder, report)
 
 
-def _check_file(table: Given, key: str, folder: Path, report: Report) -> None:
+def check_file(table: Given, key: str, folder: Path, report: Report) -> Path | None:
+    """The file's path, if it can be read from here."""
     if table.get(key) is None:
-        return
-    path = folder / table.get(key)
+        return None
+    path = placed(table.get(key), folder)
     try:
-        if path.is_relative_to(_CREDENTIALS) and not path.parent.is_dir():
+        if path.is_relative_to(CREDENTIALS) and not path.parent.is_dir():
             report.hint("credential_unseen", table.at(key), path=str(path))
-            return
+            return None
         with path.open("rb"):
-            return
+            return path
     except FileNotFoundError:
         report.add("no_such_file", table.at(key), path=str(path))
     except (OSError, ValueError) as error:
-        if path.is_relative_to(_CREDENTIALS):
+        if path.is_relative_to(CREDENTIALS):
             report.hint("credential_unseen", table.at(key), path=str(path))
-            return
+            return None
         cause = getattr(error, "strerror", None) or str(error)
         report.add("closed_file", table.at(key), path=str(path), cause=cause)
+    return None
 
 
 def check_numbers(site: Given, report: Report) -> None:

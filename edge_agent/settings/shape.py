@@ -89,7 +89,8 @@ def _read_value(kind: Any, value: Any, key: str, given: Given, report: Report) -
             _refuse_endless(value)
             given.values[key] = msgspec.convert(value, kind, dec_hook=as_instant)
         except ValueError:  # msgspec's own is one
-            report.add(_mistake_of(kind, value), path, got=shown(value), right=expected(kind))
+            got = phrase("check.got.secret") if _is_secret(kind) else shown(value)
+            report.add(_mistake_of(kind, value), path, got=got, right=expected(kind))
 
 
 def _read_entry(kind: type[Struct], entry: Any, path: KeyPath, report: Report) -> Given | None:
@@ -220,6 +221,10 @@ def _toml(value: Any) -> str:
 def _short(text: str) -> str:
     text = "".join(c if c.isprintable() else "�" for c in text[:61])
     return text if len(text) <= 60 else text[:60] + "…"
+
+
+def _is_secret(kind: Any) -> bool:
+    return any((meta.extra or {}).get("secret") for meta in _plain(kind)[1])
 
 
 def _plain(kind: Any) -> tuple[Any, list[Meta]]:

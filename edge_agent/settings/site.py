@@ -22,6 +22,13 @@ Login = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,256}\Z", extra={"right": 
 Ratio = Annotated[
     str, Meta(pattern=r"\A[1-9][0-9]{0,6}(\.[0-9]{1,3})?/[1-9][0-9]{0,6}(\.[0-9]{1,3})?\Z", extra={"right": "ratio"})
 ]
+OBIS = r"[0-9]{1,3}-[0-9]{1,3}:[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\*[0-9]{1,3}"
+Title = Annotated[str, Meta(pattern=r"\A[0-9A-Fa-f]{16}\Z", extra={"right": "system_title"})]
+Key = Annotated[str, Meta(pattern=r"\A[0-9A-Fa-f]{32}\Z", extra={"right": "key", "secret": True})]
+Password = Annotated[str, Meta(pattern=r"\A[^\x00-\x1f]{1,256}\Z", extra={"right": "text", "secret": True})]
+SECRETS = frozenset({"password", "encryption_key", "authentication_key"})
+"""Keys of a site file whose values no message, log or listing ever shows."""
+
 MeterAddress = Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", extra={"right": "meter_address"})]
 ZoneName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_+/-]{1,64}\Z", extra={"right": "time_zone"})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -118,7 +125,7 @@ class Link(Table, frozen=True, kw_only=True):
     """[[link]]: one serialised channel; which keys go with which kind, `link_rules` knows."""
 
     id: Id
-    kind: Literal["modbus-tcp", "serial", "tcp-serial"]
+    kind: Literal["modbus-tcp", "dlms-tcp", "serial", "tcp-serial"]
     host: Host | None = None
     port: Port | None = None
     path: FilePath | None = None
@@ -134,8 +141,47 @@ class Link(Table, frozen=True, kw_only=True):
     connect_timeout_s: Seconds = 5
 
 
+class Dlms(Table, frozen=True, kw_only=True):
+    """[device.dlms]: how a DLMS/COSEM meter is addressed, and what the association rests on; `dlms_rules` knows what
+    goes with what. Secrets stand in files; those that stand here all the same are not shown."""
+
+    client: Annotated[int, Meta(ge=1, le=65_535)] = 16
+    server: Annotated[int, Meta(ge=0, le=65_535)] = 1
+    physical: Annotated[int, Meta(ge=0, le=16_383)] | None = None
+    address_size: Literal[1, 2, 4] = 1
+    authentication: Literal["none", "lls", "hls5"] = "none"
+    security: Literal["none", "authenticated", "authenticated-encrypted"] = "none"
+    wrap: Literal["glo", "ded", "general-glo", "general-ded"] = "glo"
+    client_title: Title | None = None
+    meter_title: Title | None = None
+    password_file: FilePath | None = None
+    encryption_key_file: FilePath | None = None
+    authentication_key_file: FilePath | None = None
+    force_clear_text_keys: bool = False
+    password: Password | None = None
+    encryption_key: Key | None = None
+    authentication_key: Key | None = None
+    counter_object: Annotated[
+        str, Meta(pattern=rf"\A({OBIS}|none)\Z", extra={"right": "obis"})
+    ] = "0-0:43.1.0*255"
+    counter_client: Annotated[int, Meta(ge=1, le=65_535)] = 16
+    with_list_max: Annotated[int, Meta(ge=1, le=255)] = 16
+    max_pdu: Annotated[int, Meta(ge=0, le=65_535)] = 1200
+    inactivity_s: Annotated[float, Meta(ge=0, le=86_400)] | None = None
+    release: bool = True
+    range_deviation: Literal["unspecified", "real", "zero"] = "unspecified"
+    utc_offset_min: Annotated[int, Meta(ge=-840, le=840)] | None = None
+    hdlc_max_info: Annotated[int, Meta(ge=32, le=2030)] = 128
+    hdlc_window: Annotated[int, Meta(ge=1, le=7)] = 1
+
+    def __repr__(self) -> str:
+        shown = ((f, getattr(self, f)) for f in self.__struct_fields__ if f not in SECRETS)
+        return f"Dlms({', '.join(f'{name}={value!r}' for name, value in shown)})"
+
+
 class Device(Table, frozen=True, kw_only=True):
-    """[[device]]: a meter or current transformer that answers on a link; `unit` for Modbus, `address` for DL/T 645."""
+    """[[device]]: a meter or current transformer that answers on a link; `unit` for Modbus, `address` for DL/T 645,
+    `dlms` for DLMS/COSEM."""
 
     id: Id
     link: Id
@@ -143,6 +189,7 @@ class Device(Table, frozen=True, kw_only=True):
     address: MeterAddress | None = None
     profile: Id
     every_s: Annotated[float, Meta(ge=1, le=3600)] | None = None
+    dlms: Dlms | None = None
 
 
 class Entry(Table, frozen=True, kw_only=True):

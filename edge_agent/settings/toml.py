@@ -71,11 +71,17 @@ def _not_toml(path: Path, text: str, error: Exception) -> SiteError:
     line = int(found.group(1)) if found else max(len(text.rstrip().split("\n")), 1)
     if re.search(r"\(at end of document\)$", said):
         line = max(len(text.rstrip().split("\n")), 1)
-    written = lines[line - 1].strip() if line <= len(lines) else ""
+    written = _without_secret(lines[line - 1].strip()) if line <= len(lines) else ""
     if _BARE_VERSION.match(written):
         return _end(path, "version_unquoted", line)
     cause = re.sub(r"\s*\(at .*\)$", "", said)
     return _end(path, "syntax", line, cause=cause[:120], written=written[:60])
+
+
+def _without_secret(line: str) -> str:
+    """The line as it may be shown: of one that may hold a password or a key, its name alone."""
+    name = re.split(r"[\s=:]", line, maxsplit=1)[0].strip("\"'")
+    return f"{name} …" if re.search(r"pass|key", name, re.IGNORECASE) else line
 
 
 def _end(path: Path, code: str, line: int = 1, **fields: object) -> SiteError:

@@ -191,4 +191,28 @@ SENTENCES: dict[str, str] = {
         "No invocation counter is left under this key, or the meter claims one that would leave almost none. Have the "
         "meter's key changed, and set the new key here."
     ),
+    # keys, counters and clocks
+    "dlms.counter_unkept": (
+        "The invocation counter of this key cannot be kept on the disk, and nothing is enciphered without: {what}. "
+        "The user edge-agent must be able to write to the folder; if another agent has the key, give this one a client "
+        "of its own. A damaged file: take it away, and the counter is read from the meter."
+    ),
+    "dlms.key_absent": (
+        "The meter needs a secret that cannot be had ({key}: {what}). Put it where the site file says, readable for "
+        "the user edge-agent alone; a key is 32 hexadecimal digits."
+    ),
+    "dlms.clock_off": (
+        "The meter's clock is {off_s} s off, so nothing that it stamped is used. Have the clock set; what the agent "
+        "reads itself is not concerned."
+    ),
+    "dlms.clock_unknown": (
+        "What the meter's time stamps mean in UTC cannot be told: {why}. If it leaves its deviation from UTC out, "
+        "say utc_offset_min in its [device.dlms]."
+    ),
+    "dlms.time_unset": (
+        "The gateway has no true time yet, so the meter's clock cannot be compared with it; asked again later."
+    ),
+    "dlms.no_profile": (
+        "The meter's load profile cannot be used: {why}. Correct load_profile in the device's profile, or take it out."
+    ),
 }
