@@ -184,11 +184,11 @@ class DlmsDriver:
             return
         if meter.identity is not None:
             log.info("meter has another identity: what its registers mean is read anew", device=meter.device.id)
+            meter.session.list_max = meter.session.spec.with_list_max
         meter.identity = identity
         meter.units.clear()
         meter.tags.clear()
         meter.recording.forget()
-        meter.session.list_max = meter.session.spec.with_list_max
 
     # -- values --------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,6 @@ class DlmsDriver:
         if isinstance(error, Refused):
             plan.refused[n] = (str(error), now_ms + REFUSED_FOR_MS)
         return plan.gap(item, error.cause, fetched.frame.bt_ms, str(error), fetched.frame)
-
 
 
 def open_driver(link: Link, spec: LinkSpec, now_ms: Callable[[], Ms]) -> DlmsDriver:

@@ -161,9 +161,7 @@ class Dlms(Table, frozen=True, kw_only=True):
     password: Password | None = None
     encryption_key: Key | None = None
     authentication_key: Key | None = None
-    counter_object: Annotated[
-        str, Meta(pattern=rf"\A({OBIS}|none)\Z", extra={"right": "obis"})
-    ] = "0-0:43.1.0*255"
+    counter_object: Annotated[str, Meta(pattern=rf"\A({OBIS}|none)\Z", extra={"right": "obis"})] = "0-0:43.1.0*255"
     counter_client: Annotated[int, Meta(ge=1, le=65_535)] = 16
     with_list_max: Annotated[int, Meta(ge=1, le=255)] = 16
     max_pdu: Annotated[int, Meta(ge=0, le=65_535)] = 1200

@@ -214,8 +214,8 @@ SENTENCES: dict[str, str] = {
     "check.register_digits.wrong": '{where}: {quantity}: digits = "{got}" is not what the type {type} shows',
     "check.register_digits.right": "the type says it: bcd6.2 has six digits before the point and two after it",
     "check.register_meter_says.wrong": "{where}: {quantity}: {key} is said by the meter",
-    "check.register_meter_says.right": "take it out: a DLMS meter gives scaler, unit and type with the value; unit goes "
-    "with digits alone",
+    "check.register_meter_says.right": "take it out: a DLMS meter gives scaler, unit and type with the value; unit "
+    "goes with digits alone",
     "check.register_object.wrong": '{where}: {quantity}: "{got}" is no attribute of an object',
     "check.register_object.right": 'such as "1-0:1.8.0*255/2", with its class in front where it is no register: '
     '"4/1-0:1.6.0*255/2"',
