@@ -74,10 +74,16 @@ def device(spec: DlmsSpec | None = None, *names: str, id_: str = "m1", every_s: 
 def under_keys(folder: Path, **more: Any) -> DlmsSpec:
     """HLS-5 GMAC, authenticated and encrypted, unless it says otherwise; nothing in the public client's reach."""
     given: dict[str, Any] = {
-        "client": 1, "authentication": "hls5", "security": "authenticated-encrypted",
-        "client_title": CLIENT_TITLE.hex(), "meter_title": METER_TITLE.hex(), "encryption_key": EK_HEX, "authentication_key": AK_HEX,
-        "state": str(folder), "counter_object": "",
-    }  # fmt: skip
+        "client": 1,
+        "authentication": "hls5",
+        "security": "authenticated-encrypted",
+        "client_title": CLIENT_TITLE.hex(),
+        "meter_title": METER_TITLE.hex(),
+        "encryption_key": EK_HEX,
+        "authentication_key": AK_HEX,
+        "state": str(folder),
+        "counter_object": "",
+    }
     return DlmsSpec(**(given | more))
 
 

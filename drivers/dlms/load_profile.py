@@ -162,15 +162,14 @@ def ends_of(since_ms: Ms, until_ms: Ms, *, deviation_min: int, way: str) -> tupl
 def _column(place: int, captured: CaptureObject, known: dict[tuple[bytes, int], Quantity]) -> Column | None:
     if captured.part:
         return None
+    of_value = captured.attribute == 2 and captured.class_id in {Class.REGISTER, Class.EXTENDED_REGISTER}
     quantity = known.get((captured.instance, captured.attribute))
-    if quantity is not None:
-        usable = quantity in CUMULATIVE and captured.class_id in {Class.REGISTER, Class.EXTENDED_REGISTER}
-        return Column(place, quantity, "register", captured) if usable else None
+    if quantity in CUMULATIVE and of_value:
+        return Column(place, quantity, "register", captured)
     d = captured.instance[3]
     quantity = known.get((captured.instance[:3] + b"\x08" + captured.instance[4:], 2))
     if quantity is None or quantity not in CUMULATIVE:
         return None
-    of_value = captured.attribute == 2 and captured.class_id in {Class.REGISTER, Class.EXTENDED_REGISTER}
     if d == 29 and of_value:
         return Column(place, quantity, "energy", captured)
     last_average = captured.class_id == Class.DEMAND_REGISTER and captured.attribute == 3 and d in {4, 5}
