@@ -169,6 +169,19 @@ def test_the_ends_of_a_range_as_the_meter_takes_them(way):
     run_virtual(story())
 
 
+def test_a_meter_that_reads_the_ends_otherwise_is_asked_by_place():
+    """It takes the ends of the range for another day and finds nothing there."""
+
+    async def story() -> None:
+        made = profile()
+        made.rows = [(at - 10 * 86_400_000, cells) for at, cells in made.rows]
+        meter = served(made)
+        assert energies(await recorded(meter, 10, 20)) == {n: v for n, v in EXPECTED.items() if 10 < n <= 20}
+        assert any(apdu[3:12] == place(NAME, 7, 2) and apdu[12:14] == b"\1\2" for apdu in meter.asked)
+
+    run_virtual(story())
+
+
 def test_stamps_without_a_deviation_need_the_site_to_say_it():
     async def story() -> None:
         bare = served(profile(said=-0x8000), said=-0x8000)

@@ -188,9 +188,10 @@ class WrapperChannel:
         self._made = -1
 
     async def drop(self) -> None:
-        self._made = -1
+        was_up, self._made = self.is_up, -1
         self._codec.lost()
-        await self._wire.link.close()
+        if was_up:  # else that connection is gone, and this is another, with others' associations on it
+            await self._wire.link.close()
 
     def _is_clean(self, aside: bytes) -> bool:
         """Whether the stream stands between two APDUs."""

@@ -35,7 +35,11 @@ class CounterFile:
         except OSError:
             os.close(self._lock)
             raise CounterUnkept("another process uses the same key and client title") from None
-        self._upto = self._read()
+        try:
+            self._upto = self._read()
+        except CounterUnkept:
+            os.close(self._lock)
+            raise
 
     @property
     def is_new(self) -> bool:

@@ -355,7 +355,8 @@ class Session:
         with contextlib.suppress(DriverError):
             if request := association.release():
                 association.feed((await channel.ask(request)).apdu)
-            await channel.disconnect()
+            if self._wire.link.framing is not None:
+                await channel.disconnect()
         await channel.drop()  # the next association begins on a fresh channel
         if not isinstance(result, Data) or not result.is_integer or not isinstance(result.value, int):
             return False
