@@ -5,9 +5,9 @@ An error is named after what the poller does next, and keeps the bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from edge_agent.model import ClockState, DeviceId, Frame, GapCause, Ms, Outcome, Recorded, Request
 
@@ -23,7 +23,7 @@ class DriverError(Exception):
 
     def __init__(self, message: str, *, sent: bytes = b"", received: bytes = b"") -> None:
         super().__init__(message)
-        self.fields: Mapping[str, object] = {}
+        self.fields: Mapping[str, Any] = {}
         self.sent = sent
         self.received = received
 

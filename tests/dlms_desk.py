@@ -13,8 +13,8 @@ from drivers.dlms.driver import DlmsDriver
 from drivers.dlms.planning import requests
 from drivers.link import Framing, MemoryLink
 from edge_agent.model import DeviceSpec, DlmsSpec, Identity, Outcome, Profile, Quantity, Reading, Register
-from tests.dlms_hdlc_meter import HdlcServer, Served, i16, octets, place, scaler, u32
 from tests.dlms_meter import CLIENT_TITLE, CLOCK_VALUE, METER_TITLE
+from tests.dlms_served import HdlcServer, Served, i16, octets, place, scaler, u32
 
 EK_HEX, AK_HEX = bytes(range(16)).hex(), bytes(range(0xD0, 0xE0)).hex()
 
@@ -67,7 +67,7 @@ def meter(**settings: Any) -> Served:
 
 
 def device(spec: DlmsSpec | None = None, *names: str, id_: str = "m1", every_s: float = 15, load_profile: str = ""):
-    profile = Profile("desk", "dlms", "desk", "desk", "secondary", 16, registers(*names), load_profile)
+    profile = Profile("desk", "dlms", "desk", "desk", "secondary", 16, registers(*names), load_profile=load_profile)
     return DeviceSpec(id_, "lan", 0, profile, every_s, dlms=spec or DlmsSpec())
 
 

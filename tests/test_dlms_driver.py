@@ -23,7 +23,7 @@ from tests.dlms_desk import (
     over_tcp,
     under_keys,
 )
-from tests.dlms_hdlc_meter import Served, octets, place, scaler, u32
+from tests.dlms_served import Served, octets, place, scaler, u32
 
 
 @pytest.fixture(autouse=True)

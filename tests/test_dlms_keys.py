@@ -20,8 +20,8 @@ from edge_agent.model import DlmsSpec
 from edge_agent.ports import BadReply, DriverError, NoReply, Refused
 from simulator.line.virtual import run_virtual
 from tests.dlms_desk import EXPECTED, device, forget_counters, meter, over_hdlc, over_tcp, under_keys
-from tests.dlms_hdlc_meter import place, u32
 from tests.dlms_meter import aare, guarded
+from tests.dlms_served import place, u32
 
 
 @pytest.fixture(autouse=True)

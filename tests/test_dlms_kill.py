@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.dlms_desk import meter
-from tests.dlms_hdlc_meter import WrapperServer
+from tests.dlms_served import WrapperServer
 from tests.figures import report
 from tests.house.tree import ROOT
 

@@ -23,7 +23,7 @@ from simulator.line.station import Station, seat
 from simulator.line.virtual import LoopClock, run_virtual
 from simulator.line.wire import PacedLine, Reply
 from tests.dlms_desk import EXPECTED, device, meter, shown
-from tests.dlms_hdlc_meter import HdlcServer, Served, WrapperServer, place, u32
+from tests.dlms_served import HdlcServer, Served, WrapperServer, place, u32
 from tests.lines import T0, dlt_station, rtu_station
 from tests.rtu_line import LoopClock as BootClock
 

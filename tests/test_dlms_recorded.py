@@ -14,7 +14,7 @@ from edge_agent.model import DlmsSpec, Recorded
 from edge_agent.ports import BadReply, NoReply, Refused
 from simulator.line.virtual import run_virtual
 from tests.dlms_desk import device, forget_counters, meter, over_hdlc, over_tcp, under_keys
-from tests.dlms_hdlc_meter import Profile, Served, capture, place, scaler, u16, u32
+from tests.dlms_served import Profile, Served, capture, place, scaler, u16, u32
 from tests.ledger_bench import point
 
 NAME = "1-0:99.1.0*255"

@@ -16,8 +16,8 @@ from drivers.dlms.protection import Keys
 from edge_agent.control import ask
 from edge_agent.settings import check, device_specs, load_site
 from tests.dlms_desk import AK_HEX, EK_HEX, forget_counters, meter
-from tests.dlms_hdlc_meter import WrapperServer
 from tests.dlms_meter import CLIENT_TITLE
+from tests.dlms_served import WrapperServer
 from tests.house.tree import ROOT
 
 PASSWORD = "canary-7c1f"

@@ -156,7 +156,6 @@ class Said(DriverError):
     """The code of a sentence for a person, and its fields."""
 
     code = "dlms.malformed"
-    fields: dict[str, object]
 
 
 class Malformed(Said, BadReply):
