@@ -159,6 +159,14 @@ class SimMeter:
             return register.encode_text(value)
         return register.encode(float(value))  # a serial number of digits in an integer register
 
+    def hung_ms(self, at_ms: Ms) -> Ms | None:
+        """When the meter that hangs on the wall at an instant was put there; None: it has always been."""
+        index = max(bisect_right(self._starts, at_ms) - 1, 0)
+        serial = self._eras[index].serial
+        while index and self._eras[index - 1].serial == serial:
+            index -= 1
+        return self._eras[index].from_ms if index else None
+
     def _lay_out(self, registers: Energies, events: Sequence[Event]) -> list[_Era]:
         plate = self.nameplate
         eras = [_Era(self.start_ms, registers, self._curve.energies(self.start_ms), plate.serial, plate.ct)]

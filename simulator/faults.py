@@ -6,7 +6,7 @@ meter's truth is untouched by both. Nothing here is left to chance: `one_in = 25
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -35,6 +35,21 @@ class FaultKind(StrEnum):
     NOT_AVAILABLE = "not_available"  # the device's own mark for "no value"
     STUCK = "stuck"  # a register stands still
     HELD = "held"  # a register shows `value` (quantity's unit), whatever is true
+    # DLMS meters alone, from here on:
+    WRONG_INVOKE = "wrong_invoke"  # the invoke-id of another question
+    BLOCK_ABORT = "block_abort"  # after the first block: long-get-aborted
+    ASSOCIATION_HELD = "association_held"  # somebody else's association is open: AARQ is refused
+    HUNG_UP = "hung_up"  # the meter ends link and association instead of answering
+    COUNTER_REJECTED = "counter_rejected"  # it claims to have heard a higher invocation counter, `count` above the last
+    WRONG_TAG = "wrong_tag"
+    FLIPPED_BIT = "flipped_bit"  # in what is ciphered
+    WEAKER = "weaker"  # protected by `code` 0x10 or 0x20 alone; any other code: in the clear
+    OTHER_TITLE = "other_title"  # another meter answers, under its own title
+    OLD_COUNTER = "old_counter"  # the counter of the reply before
+    RESCALED = "rescaled"  # the registers of a quantity have the scaler `value`
+    CLOCK_JUMP = "clock_jump"  # the meter's clock is off by `value` seconds
+    NULL_CELLS = "null_cells"  # load profile: null where a cell can be told from the row above; `quantity`: always
+    PROFILE_HOLE = "profile_hole"  # the meter was without power: no entries
 
 
 ON_DISPLAY = frozenset({FaultKind.NAN, FaultKind.NOT_AVAILABLE, FaultKind.STUCK, FaultKind.HELD, FaultKind.SWAPPED})
@@ -44,7 +59,22 @@ ON_LINE = frozenset({FaultKind.WRONG_CHECK, FaultKind.CUT_FRAME, FaultKind.NOISE
 ON_TCP = frozenset({FaultKind.STALE_TRANSACTION, FaultKind.HALF_FRAME, FaultKind.RESET})
 """What only a connection can do."""
 
-_NOT_IN_A_REPLY = ON_DISPLAY | {FaultKind.HOLE, FaultKind.WRONG_PARITY}
+OPENING = frozenset({FaultKind.ASSOCIATION_HELD})
+PROTECTING = frozenset({
+    FaultKind.COUNTER_REJECTED, FaultKind.WRONG_TAG, FaultKind.FLIPPED_BIT, FaultKind.WEAKER, FaultKind.OTHER_TITLE,
+    FaultKind.OLD_COUNTER,
+})  # fmt: skip
+"""What only an association that ciphers can meet."""
+
+IN_THE_METER = frozenset({FaultKind.RESCALED, FaultKind.CLOCK_JUMP, FaultKind.NULL_CELLS, FaultKind.PROFILE_HOLE})
+"""What changes a DLMS meter itself, for as long as it is in force; its replies are right."""
+
+ON_DLMS = OPENING | PROTECTING | IN_THE_METER | {FaultKind.WRONG_INVOKE, FaultKind.BLOCK_ABORT, FaultKind.HUNG_UP}
+"""What only a DLMS meter can do."""
+
+NOT_ON_DLMS = frozenset({FaultKind.HOLE, FaultKind.SWAPPED, FaultKind.NAN, FaultKind.STALE_TRANSACTION})
+
+_NOT_IN_A_REPLY = ON_DISPLAY | IN_THE_METER | {FaultKind.HOLE, FaultKind.WRONG_PARITY}
 
 TRUTH: dict[FaultKind, str] = {
     FaultKind.SILENCE: "gap: no_reply",
@@ -68,6 +98,20 @@ TRUTH: dict[FaultKind, str] = {
     FaultKind.NOT_AVAILABLE: "gap: not_available",
     FaultKind.STUCK: "reading of a value that is no longer true",
     FaultKind.HELD: "reading of a value that was never true",
+    FaultKind.WRONG_INVOKE: "gap: bad_reply",
+    FaultKind.BLOCK_ABORT: "gap: busy or refused, and no value of the blocks that came",
+    FaultKind.ASSOCIATION_HELD: "gap: busy, until the other one's association is over",
+    FaultKind.HUNG_UP: "gap: busy or link_down, and a new association at the next turn",
+    FaultKind.COUNTER_REJECTED: "gap, and the next question with a counter further up, never further down",
+    FaultKind.WRONG_TAG: "gap: bad_reply",
+    FaultKind.FLIPPED_BIT: "gap: bad_reply",
+    FaultKind.WEAKER: "gap: bad_reply",
+    FaultKind.OTHER_TITLE: "gap: bad_reply",
+    FaultKind.OLD_COUNTER: "gap: bad_reply",
+    FaultKind.RESCALED: "reading of the same value, once the scaler has been read anew",
+    FaultKind.CLOCK_JUMP: "readings; entries of the profile whose time is off, and marked so",
+    FaultKind.NULL_CELLS: "entries as if nothing were wrong; a `quantity`'s cells are unknown",
+    FaultKind.PROFILE_HOLE: "no entries: the time between the two beside it is unknown, its energy is not",
 }
 """What an honest reader reports while the fault is in force; a scenario may say it more precisely."""
 
@@ -113,9 +157,13 @@ class Faults:
         self._holes = tuple((*_place(f), f) for f in faults if f.kind is FaultKind.HOLE)
         self._display = tuple(f for f in faults if f.kind in ON_DISPLAY)
 
-    def on_wire(self, quantities: Sequence[str], at_ms: Ms) -> Fault | None:
-        """The first fault that spoils a reply with these quantities, and count it."""
+    def on_wire(
+        self, quantities: Sequence[str], at_ms: Ms, *, among: Collection[FaultKind] | None = None
+    ) -> Fault | None:
+        """The first fault that spoils a reply with these quantities, and count it; `among`: of these kinds only."""
         for fault in self._wire:
+            if among is not None and fault.kind not in among:
+                continue
             if fault.in_force(at_ms) and (fault.quantity is None or fault.quantity in quantities):
                 fault.met += 1
                 if fault.met % fault.one_in == 0:
@@ -128,6 +176,10 @@ class Faults:
             if fault.in_force(at_ms) and fault.quantity in {None, quantity}:
                 return fault
         return None
+
+    def in_meter(self, kind: FaultKind) -> tuple[Fault, ...]:
+        """The faults of a kind that change the meter itself, whenever they are in force."""
+        return tuple(fault for fault in self.all if fault.kind is kind)
 
     def hole(self, table: str, address: int, count: int, at_ms: Ms) -> Fault | None:
         """The hole that a block of registers falls into, and count it."""
