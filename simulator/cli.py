@@ -32,6 +32,9 @@ def main() -> None:
 @click.option(
     "--ports", type=click.Path(file_okay=False, path_type=Path), help="Folder for a symlink to each line's serial port."
 )
+@click.option(
+    "--state", type=click.Path(file_okay=False, path_type=Path), help="Folder for the counters of DLMS meters, kept."
+)
 def serve(
     scenario: str,
     port: int | None,
@@ -40,20 +43,26 @@ def serve(
     anchor_bt_ms: int | None,
     profiles: Path | None,
     ports: Path | None,
+    state: Path | None,
 ) -> None:
     """Play the meters of SCENARIO (a file, or the name of one that ships) over TCP and serial lines until stopped."""
     path = Path(scenario)
     if not path.suffix and not path.exists():
         path = scenarios_dir() / f"{scenario}.toml"
     try:
-        plan = load_scenario(path, profiles=profiles)
+        if state is not None:
+            state.mkdir(parents=True, exist_ok=True)
+        plan = load_scenario(path, profiles=profiles, state=state)
     except ScenarioMistake as mistake:
         raise click.ClickException(str(mistake)) from mistake
     plan = replace(plan, host=host or plan.host, rate=rate or plan.rate, anchor_bt_ms=anchor_bt_ms or boot_ms())
-    if port is not None and plan.meters:
-        low = min(meter.port for meter in plan.meters)
-        moved = (replace(m, port=m.port - low + port if port else m.port) for m in plan.meters)
-        plan = replace(plan, meters=tuple(moved))
+    if port and (plan.meters or plan.dlms):
+        up = port - min([meter.port for meter in plan.meters] + [meter.port for meter in plan.dlms])
+        plan = replace(
+            plan,
+            meters=tuple(replace(meter, port=meter.port + up) for meter in plan.meters),
+            dlms=tuple(replace(meter, port=meter.port + up) for meter in plan.dlms),
+        )
     try:
         asyncio.run(_serve(plan, ephemeral=port == 0, ports=ports))
     except OSError as error:
@@ -132,6 +141,9 @@ async def _serve(plan: Scenario, *, ephemeral: bool, ports: Path | None) -> None
         if len(units) > 1:
             names += f" to {units[-1].id} (unit {units[-1].unit_id})"
         click.echo(f"{names} at {plan.host}:{port.port}")
+    for asked, dlms_port in sorted(fleet.dlms_ports.items()):
+        names = ", ".join(f"{meter.id} (SAP {meter.sap})" for meter in plan.dlms if meter.port == asked)
+        click.echo(f"{names} at {plan.host}:{dlms_port.port}, DLMS")
     served: list[PtyLine] = []
     try:
         for line in plan.lines:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,14 @@ from pathlib import Path
 import msgspec
 
 from simulator import shape
-from simulator.clock import Ms, ScaledClock, boot_ms, to_ms
+from simulator.clock import Ms, ScaledClock, SimClock, boot_ms, to_ms
 from simulator.device import ENERGIES, Event, Exchanged, Fell, Nameplate, RatioChanged, SimMeter
-from simulator.faults import NEVER_MS, ON_LINE, ON_TCP, Fault, FaultKind, Faults
+from simulator.dlms.meter import DlmsMeter
+from simulator.dlms.plan import DlmsMaking, DlmsPlan, making
+from simulator.dlms.registers import PROFILE as DLMS
+from simulator.dlms.registers import QUANTITIES as ON_DLMS_METERS
+from simulator.dlms.tables import DlmsTable
+from simulator.faults import NEVER_MS, NOT_ON_DLMS, ON_DLMS, ON_LINE, ON_TCP, Fault, FaultKind, Faults
 from simulator.line.dlt645_tables import PROFILE as DLT645
 from simulator.line.dlt645_tables import quantities_known
 from simulator.line.plan import LinePlan, StationPlan, plan_line, plan_station
@@ -27,6 +32,9 @@ from simulator.modbus import SimUnit
 from simulator.profile import ProfileMistake, SimProfile, load_profile, profiles_dir
 from simulator.shape import Curve
 from simulator.tables import EventTable, FaultTable, Instant, LoadTable, MeterTable, ScenarioTable
+
+DLMS_PORT = 4059
+"""Where DLMS meters listen if they are not told (IANA: dlms-cosem)."""
 
 
 class ScenarioMistake(ValueError):
@@ -51,6 +59,7 @@ class Scenario:
     host: str
     meters: tuple[MeterPlan, ...]
     lines: tuple[LinePlan, ...] = ()
+    dlms: tuple[DlmsPlan, ...] = ()
 
     def clock(self) -> ScaledClock:
         """The scenario's own line of time; starts now unless the file names its anchor."""
@@ -58,11 +67,14 @@ class Scenario:
         return ScaledClock(self.start_ms, self.rate, anchor)
 
 
-def load_scenario(path: Path, *, profiles: Path | None = None) -> Scenario:
-    """Read a scenario; `profiles` is a folder to look in before config/profiles."""
+def load_scenario(path: Path, *, profiles: Path | None = None, state: Path | None = None) -> Scenario:
+    """Read a scenario; `profiles` is a folder to look in before config/profiles.
+
+    `state` is a folder where DLMS meters keep their invocation counters from one run to the next.
+    """
     try:
         table = msgspec.convert(tomllib.loads(path.read_text("utf-8")), ScenarioTable)
-        return _scenario(table, path.parent, profiles)
+        return _scenario(table, path.parent, profiles, state)
     except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError, ProfileMistake, ValueError) as error:
         raise ScenarioMistake(f"{path}: {error}") from error
 
@@ -71,26 +83,32 @@ def scenarios_dir() -> Path:
     return Path(__file__).resolve().parent / "scenarios"
 
 
-def _scenario(table: ScenarioTable, folder: Path, profiles: Path | None) -> Scenario:
+def _scenario(table: ScenarioTable, folder: Path, profiles: Path | None, state: Path | None) -> Scenario:
     start_ms = to_ms(table.clock.start)
     plans: list[MeterPlan] = []
+    dlms: list[DlmsPlan] = []
     stations: dict[str, list[StationPlan]] = {line.id: [] for line in table.line}
     if len(stations) != len(table.line):
         raise ValueError("two lines have one name")
     taken: set[tuple[str, str]] = set()
     for meter in table.meter:
-        made = _Made(meter, folder, profiles, table.clock.start)
+        made = _Made(meter, folder, profiles, table.clock.start, state)
         if meter.line and meter.line not in stations:
             raise ValueError(f"meter {meter.id}: no line {meter.line!r}")
         port = meter.port if meter.port is not None else table.listen.port
         for i in range(meter.count):
             name = meter.id if meter.count == 1 else f"{meter.id}{i + 1}"
             if meter.line:
-                station = plan_station(meter, i, name, partial(made.meter, i), made.faults, table.clock.start)
+                station = plan_station(
+                    meter, i, name, partial(made.meter, i), made.faults, table.clock.start, made.dlms
+                )
                 if (meter.line, station.place) in taken and not meter.twin:
                     raise ValueError(f"meter {name}: two devices at {station.place} of a line; meant: twin = true")
                 taken.add((meter.line, station.place))
                 stations[meter.line].append(station)
+                continue
+            if made.dlms is not None:
+                dlms.append(_behind_port(made, made.dlms, meter, i, name))
                 continue
             plans.append(
                 MeterPlan(
@@ -105,40 +123,66 @@ def _scenario(table: ScenarioTable, folder: Path, profiles: Path | None) -> Scen
         raise ValueError("two meters share a port and a unit")
     if any(unit_id > 247 for _, unit_id in places):
         raise ValueError('more than 247 units on a port: spread = "port"')
+    dlms_places = [(plan.port, plan.sap) for plan in dlms]
+    if len(set(dlms_places)) != len(dlms_places):
+        raise ValueError("two DLMS meters share a port and a SAP")
+    if {port for port, _ in places} & {port for port, _ in dlms_places}:
+        raise ValueError("a DLMS meter and a Modbus meter share a port")
     instant = partial(_instant, start_ms=start_ms)
     lines = tuple(plan_line(line, stations[line.id], instant) for line in table.line)
-    return Scenario(start_ms, table.clock.rate, table.clock.anchor_bt_ms, table.listen.host, tuple(plans), lines)
+    return Scenario(
+        start_ms, table.clock.rate, table.clock.anchor_bt_ms, table.listen.host, tuple(plans), lines, tuple(dlms)
+    )
 
 
 class _Made:
     """What a [[meter]] says, checked; it makes the meter as often as it is played."""
 
-    def __init__(self, table: MeterTable, folder: Path, profiles: Path | None, start: datetime) -> None:
+    def __init__(
+        self, table: MeterTable, folder: Path, profiles: Path | None, start: datetime, state: Path | None
+    ) -> None:
         self._table = table
         self._start_ms = to_ms(start)
+        self.dlms: DlmsMaking | None = None
+        if table.protocol != "dlms" and (table.dlms is not None or table.client or table.log):
+            raise ValueError(f'meter {table.id}: dlms, client and log are for protocol = "dlms"')
         if table.protocol == "dlt645":
             if not table.line:
                 raise ValueError(f"meter {table.id}: a DL/T 645 meter hangs on a line")
             self._profile, known = DLT645, set(quantities_known())
+        elif table.protocol == "dlms":
+            self._profile, known = DLMS, set(ON_DLMS_METERS)
         else:
             self._profile = _find_profile(table.profile, folder, profiles)
             known = {register.quantity for register in self._profile.registers}
         self._curve = _curve(table.load, folder, start)
         self._events = [_event(event, self._start_ms) for event in table.event]
-        foreign = (ON_TCP if table.line else ON_LINE) | (
-            {FaultKind.HOLE, FaultKind.SWAPPED} if table.protocol == "dlt645" else frozenset()
-        )
+        foreign = (ON_TCP if table.line else ON_LINE) | (NOT_ON_DLMS if table.protocol == "dlms" else ON_DLMS)
+        if table.protocol == "dlt645":
+            foreign |= {FaultKind.HOLE, FaultKind.SWAPPED}
         for fault in self.faults().all:
             if fault.kind in foreign:
                 raise ValueError(f"meter {table.id}: {fault.kind} cannot happen there")
             if fault.quantity is not None and fault.quantity not in known:
                 raise ValueError(f"meter {table.id}: {self._profile.name} has no {fault.quantity} to be {fault.kind}")
-            if fault.kind in {FaultKind.NAN, FaultKind.NOT_AVAILABLE}:
+            if fault.kind in {FaultKind.NAN, FaultKind.NOT_AVAILABLE} and table.protocol == "modbus":
                 # A mark that the register cannot show: said now rather than in the first reply.
                 for register in self._profile.registers:
                     if fault.quantity in {None, register.quantity}:
                         register.encode_nothing()
         self.meter(0)
+        if table.protocol == "dlms":
+            self.dlms = making(
+                table.dlms or DlmsTable(),
+                table.client,
+                table.log,
+                start=start,
+                instant=partial(_instant, start_ms=self._start_ms),
+                clock_error_s=table.clock_error_s,
+                state=state,
+            )
+            clock = ScaledClock(self._start_ms, 1.0, 0)
+            replace(self.dlms, state=None).make(table.id, 1, 1, self.meter(0), self.faults(), clock)
 
     def faults(self) -> Faults:
         return Faults([_fault(fault, self._start_ms) for fault in self._table.fault])
@@ -154,6 +198,16 @@ class _Made:
 
     def unit(self, i: int) -> SimUnit:
         return SimUnit(self.meter(i), self.faults(), gaps=self._table.gaps, refresh_ms=self._table.refresh_ms)
+
+
+def _behind_port(made: _Made, dlms: DlmsMaking, meter: MeterTable, i: int, name: str) -> DlmsPlan:
+    port = (DLMS_PORT if meter.port is None else meter.port) + (i if meter.spread == "port" else 0)
+    sap = dlms.table.sap + (i if meter.spread == "unit" else 0)
+
+    def hang(clock: SimClock) -> DlmsMeter:
+        return dlms.make(name, sap, port, made.meter(i), made.faults(), clock)
+
+    return DlmsPlan(name, port, sap, hang)
 
 
 def _fault(table: FaultTable, start_ms: Ms) -> Fault:

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from simulator.dlms.tables import ClientTable, DlmsTable, LogTable
 from simulator.faults import FaultKind
 from simulator.line.disturbance import LineFaultKind
 
@@ -80,10 +81,10 @@ class EventTable(_Table):
 class MeterTable(_Table):
     id: str
     load: LoadTable
-    profile: str = ""  # DL/T 645 meters need none
+    profile: str = ""  # DL/T 645 and DLMS meters need none
     unit: UnitId = 1
     line: str = ""  # "": behind a TCP port
-    protocol: Literal["modbus", "dlt645"] = "modbus"
+    protocol: Literal["modbus", "dlt645", "dlms"] = "modbus"
     address: Annotated[str, Meta(pattern=r"^(\d{12})?$")] = ""  # DL/T 645
     turnaround_ms: Annotated[float, Meta(ge=0)] = 30.0
     jitter_ms: Annotated[float, Meta(ge=0)] = 0.0
@@ -97,6 +98,9 @@ class MeterTable(_Table):
     clock_error_s: float = 0.0
     counters: dict[str, int] = {}  # DL/T 645: event counts by identifier
     items: dict[str, str] = {}  # DL/T 645: octets as they go out, hex, by identifier
+    dlms: DlmsTable | None = None
+    client: list[ClientTable] = []  # DLMS
+    log: list[LogTable] = []  # DLMS
     port: int | None = None
     count: Annotated[int, Meta(ge=1)] = 1
     spread: Literal["unit", "port"] = "unit"  # what grows by one from meter to meter where count > 1

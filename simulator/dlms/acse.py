@@ -60,7 +60,13 @@ def aarq(octets: bytes) -> Opening:
 
 
 def aare(
-    result: Result, diagnosis: Diagnosis, information: bytes, *, context: int, title: bytes = b"", challenge: bytes = b""
+    result: Result,
+    diagnosis: Diagnosis,
+    information: bytes,
+    *,
+    context: int,
+    title: bytes = b"",
+    challenge: bytes = b"",
 ) -> bytes:
     """An AARE; `challenge`: the client is to prove itself by HLS-5."""
     parts = [

@@ -23,8 +23,8 @@ PUBLIC_OBJECTS = tuple(
 class Client:
     """One client of a meter, by its service access point.
 
-    `control`: the protection that it must use (0x10, 0x20, both or none). `title`: its system title, where it says none.
-    `reads` None: everything. `counter`: the object with the last invocation counter that was taken from it.
+    `control`: the protection that it must use (0x10, 0x20, both or none). `title`: its system title, where it says
+    none. `reads` None: everything. `counter`: the object with the last invocation counter that was taken from it.
     """
 
     sap: int

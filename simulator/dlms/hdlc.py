@@ -3,8 +3,8 @@
     NDM --SNRM--> NRM --DISC--> NDM      (UA; what is said to a link that is not up is answered DM)
 
 A client has a link of its own. The meter speaks when it is polled: an answer goes in frames of the size and the window
-that SNRM and UA have agreed on, the last with the final bit; each is kept until the client has counted it, and said again
-where it has not. Source: IEC 62056-46 (DLMS UA 1000-2, chapter 8).
+that SNRM and UA have agreed on, the last with the final bit; each is kept until the client has counted it, and said
+again where it has not. Source: IEC 62056-46 (DLMS UA 1000-2, chapter 8).
 """
 
 from __future__ import annotations

@@ -150,9 +150,7 @@ class History:
 
     def _failed(self, from_ms: Ms, to_ms: Ms) -> list[Entry]:
         return [
-            self._at(at_ms, code)
-            for at_ms, code in ((from_ms, POWER_DOWN), (to_ms, POWER_UP))
-            if abs(at_ms) < NEVER_MS
+            self._at(at_ms, code) for at_ms, code in ((from_ms, POWER_DOWN), (to_ms, POWER_UP)) if abs(at_ms) < NEVER_MS
         ]
 
     def _changes(self) -> list[Ms]:

@@ -87,7 +87,14 @@ class Holding:
         )
         self.neighbours: Callable[[Ms], Sequence[tuple[int, bytes]]] = lambda at_ms: [(plate.sap, self.ldn(at_ms))]
         """Logical devices that are reached the same way: SAP and name."""
-        objects = [*registers.objects(), *self._identity(), self._clock_object(), self._saps(), self._hdlc(), self._tcp()]
+        objects = [
+            *registers.objects(),
+            *self._identity(),
+            self._clock_object(),
+            self._saps(),
+            self._hdlc(),
+            self._tcp(),
+        ]
         profile = self.history.profile(
             {name: REGISTERS[name] for name in memory.columns},
             most=memory.most, sort=memory.sort, ranges=memory.ranges, faults=faults,

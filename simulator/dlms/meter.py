@@ -15,8 +15,8 @@ from typing import NamedTuple
 from simulator.clock import SimClock
 from simulator.dlms import acse, requests
 from simulator.dlms.acse import CIPHERED, GMAC, LLS, LONG_NAMES, Opening, Wish
-from simulator.dlms.association import Association, Long, Opened, Rejected, other_title
 from simulator.dlms.association import CIPHERED as CIPHERED_TAGS
+from simulator.dlms.association import Association, Long, Opened, Rejected, other_title
 from simulator.dlms.client import OWN_ASSOCIATION, Client
 from simulator.dlms.codec import Malformed, octet_string
 from simulator.dlms.codes import OFFERED, Access, Diagnosis, Reject, Result, Service, rejected
@@ -295,9 +295,7 @@ class DlmsMeter:
         if plain[0] == 0xD8:  # an exception is said in the clear
             return plain
         title = self.holding.title(self.clock.utc_ms())
-        return association.close(
-            plain, opened, title, self.ledger, fault, says_title="no_title" not in self.quirks
-        )
+        return association.close(plain, opened, title, self.ledger, fault, says_title="no_title" not in self.quirks)
 
     def _prove(self, association: Association, opened: Opened, asked: Act) -> Answer:
         """reply_to_HLS_authentication: f(StoC) comes, f(CtoS) goes."""
@@ -308,7 +306,9 @@ class DlmsMeter:
             return self._reject(Reject.NOT_POSSIBLE)
         number = int.from_bytes(token[1:5], "big")
         before = opened.before if opened.control else self.ledger.last(keys.fingerprint, association.title)
-        right = len(token) == 17 and token[0] == 0x10 and token == proof(keys, association.title, number, association.stoc)
+        right = (
+            len(token) == 17 and token[0] == 0x10 and token == proof(keys, association.title, number, association.stoc)
+        )
         self.ledger.note(keys.fingerprint, association.title, number, genuine=right)
         if not right or (number <= before and not self._is_dedicated(association, opened)):
             self.open.remove(association)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from simulator.dlms.codec import Frame, FrameReader
+from simulator.dlms.codec import Frame, FrameReader, hdlc_frame
 from simulator.dlms.hdlc import ServerLink, Size, address
 from simulator.dlms.meter import Answer, DlmsMeter
 from simulator.faults import Fault, FaultKind, Faults
@@ -40,8 +40,7 @@ class DlmsStation:
         self._reader = FrameReader()
         self._chance = Random(self.seed)
         self._came_s = 0.0
-        self._fault: Fault | None = None
-        self._served = False
+        self._answers: list[Answer] = []
 
     @property
     def faults(self) -> Faults:
@@ -71,15 +70,16 @@ class DlmsStation:
         if link.up and limit_s and at_s - link.heard_s > limit_s:
             link.down()
             self.meter.closed(link)
-        self._fault, self._served, was_up = None, False, link.up
+        self._answers.clear()
+        was_up = link.up
         frames = link.take(frame, at_s)
         if was_up and (not link.up or frame.kind == 0x83):
             self.meter.closed(link)
         if not frames:
             return []
-        fault = self._fault
-        if fault is None and not self._served:  # the APDU that was served has met its faults
-            fault = self.faults.on_wire((), self.meter.clock.utc_ms(), among=_ON_A_FRAME)
+        if self._answers:  # what was served has met its faults
+            return self._said(frames, self._answers[-1].fault)
+        fault = self.faults.on_wire((), self.meter.clock.utc_ms(), among=_ON_A_FRAME)
         return self._said(frames, fault)
 
     def _said(self, frames: Sequence[bytes], fault: Fault | None) -> list[Reply]:
@@ -90,7 +90,7 @@ class DlmsStation:
         if fault is None:
             return [*replies, Reply(last, after_s)]
         if fault.kind is FaultKind.WRONG_UNIT:
-            last = _from_another(last, self.octets)
+            last = _from_another(last)
         return [*replies, *spoil(last, fault, after_s, check=-3, chance=self._chance)]
 
     def _link(self, client: bytes) -> ServerLink:
@@ -98,8 +98,8 @@ class DlmsStation:
             plate = self.meter.holding.plate
 
             def serve(apdu: bytes) -> bytes | None:
-                answer: Answer = self.meter.answer(client[0] >> 1, apdu, link, self._came_s)
-                self._fault, self._served = answer.fault, True
+                answer = self.meter.answer(client[0] >> 1, apdu, link, self._came_s)
+                self._answers.append(answer)
                 return None if answer.hangs_up else answer.apdu
 
             link = ServerLink(
@@ -109,10 +109,8 @@ class DlmsStation:
         return self.links[client]
 
 
-def _from_another(frame: bytes, octets: int) -> bytes:
+def _from_another(frame: bytes) -> bytes:
     """The same frame from the next meter's address, its checksums right."""
-    from simulator.dlms.codec import FrameReader, hdlc_frame
-
     reader = FrameReader()
     reader.feed(frame)
     found = reader.take()

@@ -1,7 +1,7 @@
 """DLMS meters behind a TCP port: the wrapper's header says which client asks which of them.
 
-A header that is none ends the connection. So does silence for longer than the inactivity time-out of the meters. Source:
-IEC 62056-47 (DLMS UA 1000-2, chapter 7).
+A header that is none ends the connection. So does silence for longer than the inactivity time-out of the meters.
+Source: IEC 62056-47 (DLMS UA 1000-2, chapter 7).
 """
 
 from __future__ import annotations

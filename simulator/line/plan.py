@@ -11,8 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
+from msgspec import structs
+
 from simulator.clock import Ms
 from simulator.device import SimMeter
+from simulator.dlms.plan import DlmsMaking, hdlc_octets
+from simulator.dlms.station import DlmsStation
 from simulator.faults import NEVER_MS, Faults
 from simulator.line import dlt645, modbus_rtu
 from simulator.line.carrier import Carrier
@@ -27,7 +31,7 @@ from simulator.line.wire import PacedLine
 from simulator.modbus import SimUnit
 from simulator.tables import AskTable, Instant, LineTable, MasterTable, MeterTable
 
-AnyStation = RtuStation | Dlt645Station
+AnyStation = RtuStation | Dlt645Station | DlmsStation
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +138,7 @@ def plan_station(
     sim_meter: Callable[[], SimMeter],
     faults: Callable[[], Faults],
     start: datetime,
+    dlms: DlmsMaking | None = None,
 ) -> StationPlan:
     """The i-th device of a meter's table. Raises ValueError where it does not say who is meant."""
     if meter.protocol == "dlt645":
@@ -141,6 +146,8 @@ def plan_station(
             raise ValueError(f"meter {name}: a DL/T 645 meter has an address of twelve digits")
         address = f"{int(meter.address) + i:012d}"
         place, hang = f"address {address}", _dlt645(meter, name, address, sim_meter, faults, start)
+    elif dlms is not None:
+        place, hang = _dlms(meter, i, name, sim_meter, faults, dlms)
     else:
         unit_id = meter.unit + i
         if unit_id > 247:
@@ -188,6 +195,29 @@ def _dlt645(
     return hang
 
 
+def _dlms(
+    meter: MeterTable,
+    i: int,
+    name: str,
+    sim_meter: Callable[[], SimMeter],
+    faults: Callable[[], Faults],
+    dlms: DlmsMaking,
+) -> tuple[str, Callable[[LineClock, int], AnyStation]]:
+    """Several of a table differ in their physical address."""
+    table = dlms.table
+    if table.physical is None and i:
+        raise ValueError(f"meter {name}: several DLMS meters on a line need a physical address each")
+    physical = None if table.physical is None else table.physical + i
+    own = replace(dlms, table=structs.replace(table, physical=physical))
+    octets = hdlc_octets(own.table)
+
+    def hang(clock: LineClock, seed: int) -> DlmsStation:
+        made = own.make(name, table.sap, 4059, sim_meter(), faults(), clock)
+        return DlmsStation(name, made, physical, octets, _turnaround(meter, seed), seed)
+
+    return f"hdlc {table.sap}" + ("" if physical is None else f"/{physical}"), hang
+
+
 def _turnaround(meter: MeterTable, seed: int) -> Turnaround:
     return Turnaround(meter.turnaround_ms / 1000, meter.jitter_ms / 1000, Random(seed))
 
@@ -208,4 +238,9 @@ def _places(master: MasterTable) -> set[str]:
 
 
 def _requests(station: AnyStation) -> int:
-    return station.unit.counts.requests if isinstance(station, RtuStation) else station.counts.requests
+    match station:
+        case RtuStation():
+            return station.unit.counts.requests
+        case DlmsStation():
+            return station.meter.counts.requests
+    return station.counts.requests
