@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from simulator.faults import ON_TCP, Fault, FaultKind
+from simulator.faults import ON_DLMS, ON_TCP, Fault, FaultKind
 from simulator.line.modbus_rtu import crc
 from simulator.line.station import Turnaround
 from simulator.line.virtual import run_virtual
@@ -208,7 +208,7 @@ def test_every_fault_that_a_line_can_have_is_tested_here():
         FaultKind.NAN,
         FaultKind.NOT_AVAILABLE,
     }
-    assert set(SEEN) | alone | ON_TCP == set(FaultKind)
+    assert set(SEEN) | alone | ON_TCP | ON_DLMS == set(FaultKind)
 
 
 @virtually

@@ -89,7 +89,8 @@ class History:
             found += [self._at(at_ms, CHANGED) for at_ms in self._changes()]
         hung_ms = self._meter.hung_ms(now_ms)
         from_ms = self._first_ms if hung_ms is None else hung_ms
-        return sorted(entry for entry in found if from_ms <= entry.at_ms <= now_ms)
+        kept = [entry for entry in found if from_ms <= entry.at_ms <= now_ms]
+        return sorted(kept, key=lambda entry: (entry.at_ms, entry.code))
 
     def changes(self, now_ms: Ms) -> int:
         """How often a parameter was changed."""
