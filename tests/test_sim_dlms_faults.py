@@ -205,7 +205,7 @@ def test_a_counter_that_is_rejected_is_followed_upwards(wrap: Wrap):
     assert isinstance(channel, Channel)
     channel.close()
     behind = connect(meter, "gmac", wrap=wrap, counter=client.counter)
-    again = refused(lambda: behind.open())
+    again = refused(behind.open)
     assert isinstance(again, ExceptionResponse)
     assert again.counter == error.counter
     client.counter.raise_to(error.counter)

@@ -85,13 +85,15 @@ class DlmsStation:
     def _said(self, frames: Sequence[bytes], fault: Fault | None) -> list[Reply]:
         """Frames one behind the other; the fault spoils the last."""
         after_s = self.turnaround.next_s()
-        replies = [Reply(frame, after_s) for frame in frames[:-1]]
-        last = frames[-1]
+        before, last = b"".join(frames[:-1]), frames[-1]
         if fault is None:
-            return [*replies, Reply(last, after_s)]
+            return [Reply(before + last, after_s)]
         if fault.kind is FaultKind.WRONG_UNIT:
             last = _from_another(last)
-        return [*replies, *spoil(last, fault, after_s, check=-3, chance=self._chance)]
+        first, *rest = spoil(last, fault, after_s, check=-3, chance=self._chance) or [Reply(b"", after_s)]
+        if first.after_s > after_s:
+            return [Reply(before, after_s), first, *rest]
+        return [Reply(before + first.data, after_s), *rest]
 
     def _link(self, client: bytes) -> ServerLink:
         if client not in self.links:
