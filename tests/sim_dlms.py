@@ -40,7 +40,7 @@ T0: Ms = to_ms(START)
 HOUR_MS = 3_600_000
 EK, AK = bytes(range(16)), bytes(range(0xD0, 0xE0))
 CLIENT_TITLE, METER_TITLE = bytes.fromhex("4D4D4D0000000001"), bytes.fromhex("4D4D4D0000BC614E")
-KEYS = {"encryption_key": EK.hex(), "authentication_key": AK.hex()}
+KEYS: dict[str, Any] = {"encryption_key": EK.hex(), "authentication_key": AK.hex()}
 PASSWORD = b"12345678"
 
 PLAIN = ClientTable(sap=1)

@@ -199,7 +199,8 @@ def test_a_fault_on_the_line(kind: FaultKind, way: str):
     at.meter.clock.now_ms = T0 + 2000
     if kind is FaultKind.HUNG_UP:
         say.link.lost()
-        client = over(say, way, **({"counter": client.counter} if way == "gmac" else {})).open()
+        more: dict[str, Any] = {"counter": client.counter} if way == "gmac" else {}
+        client = over(say, way, **more).open()
         assert client.value(ENERGY) == right
     elif expected is not None:
         # After silence the same frame again: the meter repeats the answer, which was served already.

@@ -323,7 +323,8 @@ def test_a_fault_that_the_register_cannot_show_is_a_mistake(profiles: Path):
 @pytest.mark.parametrize("path", sorted(scenarios_dir().glob("*.toml")), ids=lambda p: p.stem)
 def test_every_scenario_that_ships_can_be_played(path: Path):
     scenario = load_scenario(path)
-    assert scenario.meters or scenario.lines
+    assert scenario.meters or scenario.lines or scenario.dlms
+    assert all(plan.hang(scenario.clock()).holding.objects for plan in scenario.dlms)
     for plan in scenario.meters:
         unit = plan.hang()
         for register in unit.meter.profile.registers:

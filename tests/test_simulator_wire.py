@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from simulator.clock import DAY_MS, HandClock
-from simulator.faults import ON_LINE, TRUTH, FaultKind
+from simulator.faults import ON_DLMS, ON_LINE, TRUTH, FaultKind
 from simulator.fleet import Fleet
 from simulator.loop import LoopThread
 from simulator.scenario import load_scenario
@@ -292,4 +292,4 @@ def test_every_kind_of_fault_has_its_truth_and_its_test():
     assert set(TRUTH) == set(FaultKind)
     tested_alone = {FaultKind.HALF_FRAME, FaultKind.STUCK, FaultKind.NOT_AVAILABLE}
     on_lines = ON_LINE | {FaultKind.BUSY, FaultKind.HOLE, FaultKind.SWAPPED}  # tests/test_line_stations.py
-    assert set(SEEN) | tested_alone | on_lines == set(FaultKind)
+    assert set(SEEN) | tested_alone | on_lines | ON_DLMS == set(FaultKind)  # tests/test_sim_dlms_faults.py

@@ -1,6 +1,6 @@
 """The one door to what the simulator shares with the agent's driver: octets, A-XDR, BER, HDLC frames, wrapper header.
 
-Everything else of DLMS is written twice. `Malformed` is what all of these raise for bytes that are not theirs.
+Everything else of DLMS is written twice. `UNREADABLE` is what all of these raise for bytes that are not theirs.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from drivers.dlms.ber import elements, unwrap, wrap
 from drivers.dlms.hdlc_frame import FINAL, Frame, FrameReader
 from drivers.dlms.hdlc_frame import encode as hdlc_frame
 from drivers.dlms.octets import Octets, length_octets, string_octets
-from drivers.dlms.refused import Malformed
+from drivers.dlms.refused import Malformed, NotSupported
 from drivers.dlms.wrapper import HEADER, VERSION
 from drivers.dlms.wrapper import encode as wrapped
 
 __all__ = [
-    "FINAL", "HEADER", "NULL", "VERSION", "Bits", "Data", "Decoder", "Frame", "FrameReader", "Malformed", "Octets",
-    "Tag", "array", "decode", "elements", "encode", "hdlc_frame", "length_octets", "octet_string", "string_octets",
-    "structure", "unwrap", "wrap", "wrapped",
+    "FINAL", "HEADER", "NULL", "UNREADABLE", "VERSION", "Bits", "Data", "Decoder", "Frame", "FrameReader", "Malformed",
+    "Octets", "Tag", "array", "decode", "elements", "encode", "hdlc_frame", "length_octets", "octet_string",
+    "string_octets", "structure", "unwrap", "wrap", "wrapped",
 ]  # fmt: skip
+
+UNREADABLE = (Malformed, NotSupported)
 
 
 def u8(value: int) -> Data:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 _AHEAD = 1000
 
@@ -35,11 +35,9 @@ class CounterLedger:
         self._own_from = own_from
         self._own: dict[str, int] = {}
         self._reserved: dict[str, int] = {}
-        self._file: IO[str] | None = None
-        if path is not None:
-            if path.exists():
-                self._load(path)
-            self._file = path.open("a", encoding="utf-8")
+        self._path = path
+        if path is not None and path.exists():
+            self._load(path)
 
     def note(self, key: str, title: bytes, counter: int, *, genuine: bool) -> None:
         """A client has used a counter."""
@@ -73,11 +71,6 @@ class CounterLedger:
         """Genuine uses of a key."""
         return sum(seen.key == key and seen.genuine for seen in self.seen)
 
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
     def _take(self, seen: Seen) -> None:
         self.seen.append(seen)
         if not seen.genuine:
@@ -88,9 +81,9 @@ class CounterLedger:
         self._used.add(use)
 
     def _write(self, line: dict[str, object]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
 
     def _load(self, path: Path) -> None:
         for text in path.read_text("utf-8").splitlines():

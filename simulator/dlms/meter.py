@@ -18,7 +18,7 @@ from simulator.dlms.acse import CIPHERED, GMAC, LLS, LONG_NAMES, Opening, Wish
 from simulator.dlms.association import CIPHERED as CIPHERED_TAGS
 from simulator.dlms.association import Association, Long, Opened, Rejected, other_title
 from simulator.dlms.client import OWN_ASSOCIATION, Client
-from simulator.dlms.codec import Malformed, octet_string
+from simulator.dlms.codec import UNREADABLE, octet_string
 from simulator.dlms.codes import OFFERED, Access, Diagnosis, Reject, Result, Service, rejected
 from simulator.dlms.guard import Keys, proof
 from simulator.dlms.holding import Holding
@@ -120,7 +120,7 @@ class DlmsMeter:
             return self._serve(association, opened)
         except Rejected as no:
             return self._reject(no.error, no.counter)
-        except Malformed:
+        except UNREADABLE:
             return self._reject(Reject.OTHER)
 
     def closed(self, channel: object) -> None:
@@ -144,7 +144,7 @@ class DlmsMeter:
         client = self._clients.get(sap)
         try:
             opening = acse.aarq(apdu)
-        except Malformed:
+        except UNREADABLE:
             return self._reject(Reject.OTHER)
         self.open = [a for a in self.open if a.channel is not channel or a.client.sap != sap]
         ciphers = opening.context == CIPHERED
@@ -177,7 +177,7 @@ class DlmsMeter:
             wish = acse.wish(opened.plain)
         except Rejected as no:
             return self._reject(no.error, no.counter, fault=fault)
-        except Malformed:
+        except UNREADABLE:
             return self._reject(Reject.OTHER, fault=fault)
         if fault is not None and fault.kind is FaultKind.COUNTER_REJECTED:
             return self._reject_counter(association, opened, fault)
@@ -229,7 +229,7 @@ class DlmsMeter:
         if "bare_refusal" not in self.quirks and opening is not None and opening.information[:1] == b"\x01":
             try:
                 information = acse.agreement(acse.wish(opening.information).services & self.services, self.most_pdu)
-            except Malformed:
+            except UNREADABLE:
                 return self._reject(Reject.OTHER, fault=fault)
         context = CIPHERED if opening is not None and opening.context == CIPHERED else LONG_NAMES
         return self._answered(acse.aare(result, diagnosis, information, context=context), fault)
@@ -252,7 +252,7 @@ class DlmsMeter:
                 inside = association.close(plain, opened, title, self.ledger)
         except Rejected as no:
             return self._reject(no.error, no.counter)
-        except Malformed:
+        except UNREADABLE:
             return self._reject(Reject.OTHER)
         self.open.remove(association)
         fault = self.faults.on_wire((), self.clock.utc_ms(), among=_ON_ANY_ANSWER)
@@ -305,12 +305,15 @@ class DlmsMeter:
         if (asked.class_id, asked.name, asked.method) != (15, OWN_ASSOCIATION, 1) or not isinstance(token, bytes):
             return self._reject(Reject.NOT_POSSIBLE)
         number = int.from_bytes(token[1:5], "big")
-        before = opened.before if opened.control else self.ledger.last(keys.fingerprint, association.title)
+        # The APDU that brings the proof counts further up than the proof, which was made first.
+        before = opened.before
+        if association.keys(opened.dress) is not keys or not opened.control:
+            before = self.ledger.last(keys.fingerprint, association.title)
         right = (
             len(token) == 17 and token[0] == 0x10 and token == proof(keys, association.title, number, association.stoc)
         )
         self.ledger.note(keys.fingerprint, association.title, number, genuine=right)
-        if not right or (number <= before and not self._is_dedicated(association, opened)):
+        if not right or number <= before:
             self.open.remove(association)
             self.holding.history.locked_out(at_ms)
             self.counts.refused += 1
@@ -388,8 +391,7 @@ class DlmsMeter:
             return no.access
 
     def _object(self, association: Association, name: bytes) -> CosemObject | None:
-        own = {found.name: found for found in own_objects(association, self)}
-        return own.get(name) or self.holding.objects.get(name)
+        return self.holding.objects.get(name) or own_objects(association, self).get(name)
 
     def heard(self, client: Client) -> int:
         """The highest invocation counter that was taken from a client; 0: none."""
@@ -422,10 +424,6 @@ class DlmsMeter:
     @staticmethod
     def _ak(client: Client) -> bytes:
         return client.keys.authentication if client.keys is not None else bytes(16)
-
-    @staticmethod
-    def _is_dedicated(association: Association, opened: Opened) -> bool:
-        return association.dedicated is not None and association.keys(opened.dress) is association.dedicated
 
 
 def _misspoken(plain: bytes, fault: Fault) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from simulator.clock import Ms
 from simulator.dlms import acse
 from simulator.dlms.association import Association
 from simulator.dlms.client import OWN_ASSOCIATION, Client
@@ -27,7 +28,8 @@ def counter_name(number: int) -> bytes:
     return bytes((0, 0, 43, 1, number, 255))
 
 
-def own_objects(association: Association, meter: DlmsMeter) -> list[CosemObject]:
+def own_objects(association: Association, meter: DlmsMeter) -> dict[bytes, CosemObject]:
+    """By name."""
     client = association.client
     counters = [
         CosemObject(1, other.counter, {2: lambda at_ms, other=other: u32(meter.heard(other))})  # type: ignore[misc]
@@ -45,7 +47,8 @@ def own_objects(association: Association, meter: DlmsMeter) -> list[CosemObject]
         },
     )
     others = [*meter.holding.objects.values(), *counters, security]
-    return [_association(association, meter, others), *counters, security]
+    found = [_association(association, meter, others), *counters, security]
+    return {one.name: one for one in found}
 
 
 def _association(association: Association, meter: DlmsMeter, others: Iterable[CosemObject]) -> CosemObject:
@@ -70,9 +73,11 @@ def _association(association: Association, meter: DlmsMeter, others: Iterable[Co
         version=1,
         hidden=frozenset({7}),
     )
-    seen = [found for found in (own, *others) if client.may_read(found.name)]
-    listed = array(*(_listed(found, client) for found in seen))
-    return CosemObject(15, own.name, {**own.attributes, 2: fixed(listed)}, version=1, hidden=own.hidden)
+
+    def listed(at_ms: Ms) -> Data:
+        return array(*(_listed(found, client) for found in (own, *others) if client.may_read(found.name)))
+
+    return CosemObject(15, own.name, {**own.attributes, 2: listed}, version=1, hidden=own.hidden)
 
 
 def _listed(found: CosemObject, client: Client) -> Data:

@@ -13,6 +13,7 @@ from simulator.clock import Ms
 from simulator.dlms.clock import NO_DEVIATION, MeterClock
 from simulator.dlms.codec import (
     NULL,
+    UNREADABLE,
     Data,
     Malformed,
     Tag,
@@ -183,5 +184,5 @@ def whole(encoded: bytes) -> Data:
     """A value that the scenario gives as octets. Raises ValueError."""
     try:
         return decode(encoded)
-    except Malformed as error:
+    except UNREADABLE as error:
         raise ValueError(f"{encoded.hex()} is no value: {error}") from error

@@ -42,8 +42,6 @@ class DlmsPort:
                 connection.drop()
             await self._server.wait_closed()
             self._server = None
-        for meter in self.meters.values():
-            meter.ledger.close()
 
     @property
     def inactivity_s(self) -> int:
