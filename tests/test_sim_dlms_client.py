@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -391,3 +393,15 @@ def test_the_capture_objects_name_what_there_is():
     for column in columns:
         if column.instance != obis("0-0:96.10.1.255"):
             assert client.value(Attribute(column.class_id, column.instance, column.attribute))
+
+
+def test_a_meter_that_does_not_cipher_needs_no_package_for_it():
+    story = (
+        "import sys; sys.modules['cryptography'] = None\n"
+        "from tests.sim_dlms import connect, sim_meter, TWELVE\n"
+        "client = connect(sim_meter(), 'lls').open()\n"
+        "assert len(client.read(*TWELVE)) == 12\n"
+        "print('read')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", story], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "read\n", done.stderr
