@@ -25,7 +25,7 @@ from drivers.dlms.objects import (
     scaler_unit,
     time_of,
 )
-from drivers.dlms.protection import Level, Wrap
+from drivers.dlms.protection import Keys, Level, Wrap
 from drivers.dlms.refused import (
     AssociationBusy,
     AssociationRefused,
@@ -41,8 +41,10 @@ from simulator.dlms.registers import REGISTERS
 from simulator.dlms.tables import ClientTable
 from tests.figures import report
 from tests.sim_dlms import (
+    AK,
     BUFFER,
     ENERGY,
+    GMAC,
     HOUR_MS,
     KEYS,
     METER_TITLE,
@@ -311,6 +313,31 @@ def test_counters_only_go_up_and_the_meter_says_where_it_stands():
     late.counter.raise_to(rejected.value.counter)
     assert connect(meter, "gmac", counter=late.counter).open().value(TIME)
     assert not meter.ledger.twice
+
+
+@pytest.mark.parametrize("kind", ["gmac", "proof"])
+def test_a_stranger_cannot_make_the_meter_forget_where_it_stands(kind: str):
+    meter = sim_meter(clients=[GMAC, ClientTable(sap=4, auth="gmac", **KEYS)])
+    connect(meter, kind, counter=InvocationCounter(MemoryStore(5_000))).open().release()
+    told = attribute(Class.DATA, obis(f"0-0:43.1.{['gmac', 'proof'].index(kind)}.255"), "value")
+
+    def stands() -> int:
+        public = connect(meter, "public").open()
+        number = public.value(told).integer("")
+        public.release()
+        return number
+
+    stood = stands()
+    assert stood >= 5_000
+    stranger = connect(meter, kind, keys=Keys(bytes(16), AK))
+    assert stranger.protection is not None
+    stranger.protection.title = bytes.fromhex("4141410000000001")
+    with pytest.raises(DriverError):
+        stranger.open()
+    channel = stranger._say
+    assert isinstance(channel, Channel)
+    channel.close()
+    assert stands() == stood
 
 
 def test_the_ledger_knows_a_counter_that_was_sent_twice():

@@ -19,12 +19,13 @@ from drivers.dlms.objects import Class, attribute, obis
 from drivers.dlms.protection import Level, Wrap
 from drivers.dlms.xdlms import Attribute
 from simulator.clock import HandClock
+from simulator.dlms.tcp import DlmsPort
 from simulator.faults import FaultKind
 from simulator.fleet import Fleet
 from simulator.loop import LoopThread
 from simulator.scenario import ScenarioMistake, load_scenario, scenarios_dir
 from tests.figures import report
-from tests.sim_dlms import BUFFER, ENERGY, KEYS, T0, TIME, TWELVE, Client, Say, wrapped_say
+from tests.sim_dlms import BUFFER, ENERGY, KEYS, T0, TIME, TWELVE, Client, Say, sim_meter, wrapped_say
 
 TITLES = {2: bytes.fromhex("53494D0000500002"), 3: bytes.fromhex("53494D0000500003")}
 
@@ -178,6 +179,12 @@ def test_silence_for_too_long_ends_the_connection(scenario: Path):
             wire.receive()
         assert 0.9 < time.monotonic() - began_s < 2.5
         assert not fleet.dlms["m1"].open
+
+
+@pytest.mark.parametrize(("limits_s", "port_s"), [((0, 7), 7), ((7, 0), 7), ((9, 7), 7), ((0, 0), 0)])
+def test_a_meter_that_never_hangs_up_leaves_its_neighbours_time_out_alone(limits_s: tuple[int, int], port_s: int):
+    meters = {sap: sim_meter(sap=sap, inactivity_s=limit_s) for sap, limit_s in enumerate(limits_s, 1)}
+    assert DlmsPort(meters).inactivity_s == port_s
 
 
 @pytest.mark.parametrize("way", ["none", "gmac"])

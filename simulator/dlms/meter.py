@@ -93,7 +93,7 @@ class DlmsMeter:
         if len(self._clients) != len(self.clients):
             raise ValueError("two clients have one number")
         self.open: list[Association] = []
-        self._titles = {client.sap: client.title for client in self.clients}
+        self._titles = {client.sap: client.title for client in self.clients}  # of who last showed that he has the key
 
     @property
     def faults(self) -> Faults:
@@ -168,7 +168,6 @@ class DlmsMeter:
             return self._refuse(Diagnosis.CALLING_TITLE, opening=opening, fault=fault)
         if client.mechanism == LLS and not secrets.compare_digest(opening.secret, client.password):
             return self._locked_out(opening, fault)
-        self._titles[sap] = title
         association = Association(client, channel, title, now_s, ciphers=ciphers, proven=client.mechanism != GMAC)
         try:
             opened = association.open(opening.information, self.ledger)
@@ -176,9 +175,13 @@ class DlmsMeter:
                 raise Rejected(Reject.DECIPHERING)
             wish = acse.wish(opened.plain)
         except Rejected as no:
+            if no.error is Reject.COUNTER:  # genuine, and behind: he will ask the public client where he stands
+                self._titles[sap] = title
             return self._reject(no.error, no.counter, fault=fault)
         except UNREADABLE:
             return self._reject(Reject.OTHER, fault=fault)
+        if ciphers:
+            self._titles[sap] = title
         if fault is not None and fault.kind is FaultKind.COUNTER_REJECTED:
             return self._reject_counter(association, opened, fault)
         return self._accept(association, opening, opened, wish, fault)
@@ -313,6 +316,8 @@ class DlmsMeter:
             len(token) == 17 and token[0] == 0x10 and token == proof(keys, association.title, number, association.stoc)
         )
         self.ledger.note(keys.fingerprint, association.title, number, genuine=right)
+        if right:
+            self._titles[association.client.sap] = association.title
         if not right or number <= before:
             self.open.remove(association)
             self.holding.history.locked_out(at_ms)

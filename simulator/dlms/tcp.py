@@ -45,7 +45,9 @@ class DlmsPort:
 
     @property
     def inactivity_s(self) -> int:
-        return min(meter.holding.plate.inactivity_s for meter in self.meters.values())
+        """The shortest of the meters' time-outs; 0: none of them ever hangs up."""
+        limits_s = (meter.holding.plate.inactivity_s for meter in self.meters.values())
+        return min((limit_s for limit_s in limits_s if limit_s), default=0)
 
     def _assigned(self, at_ms: Ms) -> Sequence[tuple[int, bytes]]:
         return [(sap, meter.holding.ldn(at_ms)) for sap, meter in sorted(self.meters.items())]
