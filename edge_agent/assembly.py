@@ -80,6 +80,7 @@ def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:
         has_serial=Quantity.METER_SERIAL in registers,
         has_profile=bool(device.profile.load_profile),
         grid_offset_ms=grid_offset_ms(point, period_ms),
+        zone=point.tz,
     )
 
 

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
 
-from edge_agent.model import DeviceId, DeviceSpec, Frame, LinkSpec, Ms, Outcome, Profile, Recorded, Register, Request
+from edge_agent.model import (
+    DeviceId,
+    DeviceSpec,
+    Frame,
+    LinkSpec,
+    MeterEvent,
+    Ms,
+    Outcome,
+    Profile,
+    Recorded,
+    Register,
+    Request,
+)
 from edge_agent.ports import Clock, Driver, DriverError, LinkDown, Refused
 
 log = structlog.get_logger()
@@ -90,6 +102,15 @@ class FieldLine:
         if reader is None:
             raise Refused(f"{device}: its driver reads no load profile")
         found: Sequence[Recorded] = await reader(device, since_ms, until_ms)
+        self._mark()
+        return found
+
+    async def logged(self, device: DeviceId, since_ms: Ms, rose: Mapping[str, int]) -> Sequence[MeterEvent]:
+        """The device's own log of events (`ports.Logbook`); `Refused` where its driver reads none."""
+        reader = getattr(self._drivers[device], "logged", None)
+        if reader is None:
+            raise Refused(f"{device}: its driver reads no event log")
+        found: Sequence[MeterEvent] = await reader(device, since_ms, rose)
         self._mark()
         return found
 

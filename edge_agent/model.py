@@ -151,6 +151,27 @@ CUMULATIVE = frozenset(q for q in Quantity if UNIT[q] in {"Wh", "varh", "VAh"}) 
 """Registers that only grow (until they roll over)."""
 
 
+EVENTS: dict[str, Quantity] = {
+    "programming": Quantity.EVENTS_PROGRAMMING,
+    "meter_reset": Quantity.EVENTS_METER_RESET,
+    "demand_reset": Quantity.EVENTS_DEMAND_RESET,
+    "event_reset": Quantity.EVENTS_EVENT_RESET,
+    "clock_set": Quantity.EVENTS_CLOCK_SET,
+    "cover_open": Quantity.EVENTS_COVER,
+    "terminal_cover_open": Quantity.EVENTS_TERMINAL_COVER,
+    "magnetic": Quantity.EVENTS_MAGNETIC,
+    "power_off": Quantity.EVENTS_POWER_OFF,
+    **{
+        f"{what}_l{phase}": Quantity(f"events_{what}_l{phase}")
+        for what in ("voltage_loss", "phase_break", "current_loss")
+        for phase in (1, 2, 3)
+    },
+}
+"""What can happen to a meter, by its code, and the counter of it."""
+
+COUNTED: dict[Quantity, str] = {quantity: code for code, quantity in EVENTS.items()}
+
+
 class GapCause(StrEnum):
     """Why a value that should exist does not."""
 
@@ -224,6 +245,18 @@ class Recorded(NamedTuple):
     frame: Frame | None
 
 
+class MeterEvent(NamedTuple):
+    """An entry of a meter's own log: something that the meter says happened to it."""
+
+    device: DeviceId
+    code: str  # a key of `EVENTS`
+    when_ms: Ms | None  # UTC, by the meter's clock; None: the entry has no time that can be read
+    counter: int | None = None  # what the meter's counter of such events stood at with this entry, where it says so
+    until_ms: Ms | None = None  # when it ended, where the entry says so
+    operator: str = ""  # the code of who had access, where the entry says so
+    frame: Frame | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Register:
     """Where one quantity sits in a device (profile data)."""
@@ -265,6 +298,7 @@ class Profile:
     registers: tuple[Register, ...]
     identity: tuple[Hallmark, ...] = ()
     load_profile: str = ""  # where the device keeps its load profile, in the driver's notation; "": it is not read
+    event_log: str = ""  # the same of its event log; "": only records of a counter that rose are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,6 +367,7 @@ class DeviceSpec:
     profile: Profile
     every_s: float | None = None  # overrides the profile's cadence
     address: str = ""  # DL/T 645: 12 digits
+    zone: str = "UTC"  # IANA name of the zone in which the device's local time is: that of its point
     dlms: DlmsSpec | None = None
 
 

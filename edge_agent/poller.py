@@ -11,13 +11,13 @@ or later, has the line: nothing is asked on it any more until the settings allow
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
-from edge_agent.model import DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Recorded, Request
+from edge_agent.model import DeviceId, Gap, GapCause, LinkId, MeterEvent, Ms, Outcome, Recorded, Request
 from edge_agent.plan import PollPlan, Reconnect
 from edge_agent.ports import BadReply, Clock, Driver, DriverError, LinkDown, Refused
 from edge_agent.words import say
@@ -81,6 +81,15 @@ class LinkState(NamedTuple):
         return self.phase in {Phase.UP, Phase.LISTENING}
 
 
+class _Wanted(NamedTuple):
+    """What a device wrote down by itself, and who waits for it."""
+
+    device: DeviceId
+    what: str  # "load profile", "event log"
+    read: Callable[[], Awaitable[Sequence[Any]]]
+    future: asyncio.Future[list[Any]]
+
+
 class Contact(NamedTuple):
     """When a device was asked last, and when it last answered anything, be it a refusal. Boot time; None: never."""
 
@@ -124,7 +133,7 @@ class Poller:
         self._contacts: dict[DeviceId, Contact] = {}
         self._readers: list[tuple[DeviceId, asyncio.Future[list[Outcome]]]] = []
         self._to_confirm: dict[DeviceId, None] = {}
-        self._records: list[tuple[DeviceId, Ms, Ms, asyncio.Future[list[Recorded]]]] = []
+        self._records: list[_Wanted] = []
         self._wake = asyncio.Event()
         self._said: dict[int, str] = {}  # by id(request): what was last said about it
         self._replan_ms = clock.now_ms() + _REPLAN_MS
@@ -158,14 +167,14 @@ class Poller:
                     await self._ask(request)
                     await asyncio.sleep(0)  # a driver that answers without waiting must not keep the loop to itself
                 elif self._records and now_ms >= self._reconnect.next_ms:
-                    await self._fetch(*self._records.pop(0))
+                    await self._fetch(self._records.pop(0))
                 else:
                     await self._rest()
         finally:
             for _, reader in self._readers:
                 reader.cancel()
-            for *_, wanted in self._records:
-                wanted.cancel()
+            for wanted in self._records:
+                wanted.future.cancel()
             await self._close_quietly()
 
     async def read_now(self, device: DeviceId) -> list[Outcome]:
@@ -183,16 +192,33 @@ class Poller:
 
         Raises `DriverError`: `Refused` where it keeps no such thing.
         """
-        wanted: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
-        self._records.append((device, since_ms, until_ms, wanted))
-        self._wake.set()
-        return await wanted
+        return await self._wanted(device, "recorded", "load profile", since_ms, until_ms)
+
+    async def logged(self, device: DeviceId, since_ms: Ms, rose: Mapping[str, int]) -> list[MeterEvent]:
+        """Entries of the device's own log of events (`ports.Logbook`); asked when nothing else is due.
+
+        Raises `DriverError`: `Refused` where it keeps no such thing.
+        """
+        return await self._wanted(device, "logged", "event log", since_ms, rose)
 
     def confirm(self, devices: Iterable[DeviceId]) -> None:
         """Read these devices once more before what is due next; the outcomes go the usual way."""
         known = {r.device for r in self.plan.requests}
         self._to_confirm |= {d: None for d in devices if d in known}
         self._wake.set()
+
+    async def _wanted(self, device: DeviceId, method: str, what: str, *args: Any) -> list[Any]:
+        async def read() -> Sequence[Any]:
+            reader = getattr(self._driver, method, None)
+            if reader is None:
+                raise Refused(f"{device}: its driver reads no {what}")
+            found: Sequence[Any] = await reader(device, *args)
+            return found
+
+        future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        self._records.append(_Wanted(device, what, read, future))
+        self._wake.set()
+        return await future
 
     async def _listen_first(self) -> None:
         """Listen until it is known whether the line is ours; a link that is down is tried again as ever."""
@@ -270,9 +296,9 @@ class Poller:
                 gaps = self._all_missing(now_ms, why)
                 reader.set_result([g for g in gaps if g.device == device])
         records, self._records = self._records, []
-        for *_, wanted in records:
-            if not wanted.done():
-                wanted.set_exception(LinkDown(why))
+        for wanted in records:
+            if not wanted.future.done():
+                wanted.future.set_exception(LinkDown(why))
 
     def _all_missing(self, now_ms: Ms, why: str) -> list[Outcome]:
         return [Gap(r.device, q, GapCause.LINK_DOWN, now_ms, why) for r in self.plan.requests for q in r.quantities]
@@ -306,29 +332,24 @@ class Poller:
                 if device not in paused:
                     await self._ask(request)
 
-    async def _fetch(
-        self, device: DeviceId, since_ms: Ms, until_ms: Ms, wanted: asyncio.Future[list[Recorded]]
-    ) -> None:
-        if wanted.done():
+    async def _fetch(self, wanted: _Wanted) -> None:
+        if wanted.future.done():
             return  # nobody waits any more
         try:
-            recorded = getattr(self._driver, "recorded", None)
-            if recorded is None:
-                raise Refused(f"{device}: its driver reads no load profile")
-            found = await recorded(device, since_ms, until_ms)
+            found = await wanted.read()
         except Exception as error:
             if not isinstance(error, DriverError):
-                log.exception("driver bug", link=self.link, device=device, while_="reading a load profile")
+                log.exception("driver bug", link=self.link, device=wanted.device, while_=f"reading its {wanted.what}")
                 await self._close_quietly()
                 error = BadReply(repr(error))
             elif error.cause is GapCause.LINK_DOWN:
                 self._down(str(error))
-            if not wanted.done():
-                wanted.set_exception(error)
+            if not wanted.future.done():
+                wanted.future.set_exception(error)
             return
         self._up()
-        if not wanted.done():
-            wanted.set_result(list(found))
+        if not wanted.future.done():
+            wanted.future.set_result(list(found))
 
     def _of(self, device: DeviceId) -> list[Request]:
         return [r for r in self.plan.requests if r.device == device]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-from edge_agent.model import ClockState, DeviceId, Frame, GapCause, Ms, Outcome, Recorded, Request
+from edge_agent.model import ClockState, DeviceId, Frame, GapCause, MeterEvent, Ms, Outcome, Recorded, Request
 
 
 class DriverError(Exception):
@@ -118,6 +118,18 @@ class Recorder(Protocol):
     async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> Sequence[Recorded]:
         """What the device recorded at (since, until], UTC by its own clock, in order; a `DriverError` where nothing
         can be said: `Refused` where it keeps no profile."""
+
+
+class Logbook(Protocol):
+    """A driver whose devices keep logs of events; others do not have this method."""
+
+    async def logged(self, device: DeviceId, since_ms: Ms, rose: Mapping[str, int]) -> Sequence[MeterEvent]:
+        """Entries of the device's own log, in any order, those from `since_ms` on (UTC, by its clock) at least.
+
+        `rose`: codes whose counter has risen, and by how much. A device that keeps one record after another of each
+        kind is asked for the newest so many of these and no others; one with a log of everything may pass it over. A
+        `DriverError` where nothing can be said: `Refused` where the device keeps no log.
+        """
 
 
 class Clock(Protocol):

@@ -151,7 +151,7 @@ SLIPS = [
     ('address = "1-0:1.8.0*255/2"', 'address = "1-0:1.8.0*255/2"\ntype = "u32"', "register_meter_says"),
     ('address = "1-0:1.8.0*255/2"', 'address = "1-0:1.8.0*255/2"\nunit = "kWh"', "register_meter_says"),
     ('address = "1-0:1.8.0*255/2"', 'address = "1-0:1.8.0*255/2"\nscale = 10.0', "register_meter_says"),
-    ('load_profile = "1-0:99.1.0*255"', 'load_profile = "99.1.0"', "bad_value"),
+    ('load_profile = "1-0:99.1.0*255"', 'load_profile = "99.1.0"', "record_place"),
     ('driver = "dlms"', 'driver = "modbus"', "missing_key"),
 ]
 

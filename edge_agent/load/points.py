@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 
 from edge_agent.model import DeviceId, Ms, PointId, Quantity
 
@@ -53,6 +54,7 @@ class LoadPoint:
     has_serial: bool = False
     has_profile: bool = False  # the meter keeps a load profile that can be read
     grid_offset_ms: Ms = 0
+    zone: tzinfo = UTC  # in which the meter's local time is
 
     @property
     def vouched_ms(self) -> Ms:

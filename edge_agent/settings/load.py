@@ -64,6 +64,7 @@ def link_specs(site: Site) -> tuple[LinkSpec, ...]:
 def device_specs(site: Site, *, config: ConfigFiles | None = None) -> tuple[DeviceSpec, ...]:
     """The devices with their profiles read. SiteError: a profile's file has mistakes by now."""
     profiles = Profiles(config or config_files())
+    zones = {device: p.time_zone for p in site.point for device in (p.meter, p.ct) if device is not None}
     return tuple(
         DeviceSpec(
             d.id,
@@ -72,6 +73,7 @@ def device_specs(site: Site, *, config: ConfigFiles | None = None) -> tuple[Devi
             profiles.get(d.profile),
             d.every_s,
             d.address or "",
+            zones.get(d.id, "UTC"),
             None if d.dlms is None else dlms_spec(d.dlms, site.paths.state),
         )
         for d in site.device

@@ -40,6 +40,9 @@ _WHOLE = re.compile(r"\A(u16|u32|u64|bcd32|digits:[1-9][0-9]?)\Z")
 _TEXT = re.compile(r"\Aascii:[1-9][0-9]?\Z")
 """Types that an identity can have: whole numbers and texts."""
 _OBJECT = re.compile(rf"\A(?:([1-9][0-9]{{0,2}})/)?({OBIS})(?:/[1-9][0-9]?)?\Z")
+_RECORD_OBJECT = re.compile(rf"\A{OBIS}\Z")
+_RECORD_ITEM = re.compile(r"\Adi:(?:0600|0604)0001/[1-9][0-9]{0,2}\Z")
+"""A load profile's object; a DL/T 645 load record and its minutes."""
 _NUMBERED = {1, 3, 4, 5}
 """Interface classes that hold numbers: data, register, extended register, demand register."""
 _ASCII = re.compile(r"\Aascii:([1-9][0-9]?)\Z")
@@ -82,7 +85,8 @@ class ProfileTable(Table, frozen=True, kw_only=True):
     side: Literal["primary", "secondary"]
     max_registers: Annotated[int, Meta(ge=1, le=125)]
     model: Text | None = None
-    load_profile: Annotated[str, Meta(pattern=rf"\A{OBIS}\Z", extra={"right": "load_profile"})] | None = None
+    load_profile: Annotated[str, Meta(max_length=64, extra={"right": "record_place"})] = ""
+    event_log: Annotated[str, Meta(max_length=64, extra={"right": "record_place"})] = ""
     register: tuple[RegisterTable, ...]
     identity: tuple[IdentityTable, ...] = ()
 
@@ -105,7 +109,8 @@ def load_profile(path: Path) -> Profile:
         table.max_registers,
         registers,
         tuple(Hallmark(i.address, i.equals, i.type or "", i.order) for i in table.identity),
-        table.load_profile or "",
+        table.load_profile,
+        table.event_log,
     )
 
 
@@ -169,8 +174,18 @@ def _check_profile(given: Given, path: Path, report: Report) -> None:
         _check_place(register, quantity, given, report)
     if isinstance(given.get("register"), list) and not given.get("register"):
         report.add("no_registers", given.at("register"))
+    _check_records(given, report)
     for identity in given.tables("identity"):
         _check_identity(identity, given.get("driver"), report)
+
+
+def _check_records(given: Given, report: Report) -> None:
+    """Where the device keeps its load profile and its event log, as its driver writes a place; Modbus has none."""
+    place = {"dlms": _RECORD_OBJECT, "dlt645": _RECORD_ITEM}.get(given.get("driver") or "")
+    for name in ("load_profile", "event_log"):
+        written = given.get(name)
+        if written and (place is None or not place.match(written)):
+            report.add("record_place", given.at(name), name=name, got=written[:60])
 
 
 def _check_identity(identity: Given, driver: str | None, report: Report) -> None:

@@ -225,6 +225,9 @@ SENTENCES: dict[str, str] = {
     "check.register_address.right": 'such as "input:0x0048" or "holding:72", counted from 0',
     "check.register_beyond.wrong": "{where}: {quantity}: {got} and its width reach beyond address 65535",
     "check.register_beyond.right": "addresses count from 0: the manual's 40001 is holding:0, its 30001 is input:0",
+    "check.record_place.wrong": '{where}: {name}: "{got}" is no place where this driver finds records',
+    "check.record_place.right": 'an object such as "1-0:99.1.0*255" for DLMS, "di:06040001/15" (a load record and its '
+    "minutes) for DL/T 645; nothing for Modbus",
     "check.identity_address.wrong": '{where}: "{got}" is no place for an identity',
     "check.identity_address.right": 'such as "holding:0xFC02", "di:04000401" for DL/T 645, or "43/14:product"',
     "check.identity_type.wrong": '{where}: the type "{got}" is none that a model can be told by',
@@ -251,7 +254,7 @@ SENTENCES: dict[str, str] = {
     "check.right.unit": "the Modbus address, a whole number from 1 to 247, without quotes",
     "check.right.dlms_table": "a table [device.dlms] below the device; an empty one is a public client",
     "check.right.obis": 'an object such as "0-0:43.1.0*255", or "none"',
-    "check.right.load_profile": 'a load profile such as "1-0:99.1.0*255"',
+    "check.right.record_place": 'a place such as "1-0:99.1.0*255" or "di:06040001/15", in quotes',
     "check.right.system_title": "16 hexadecimal digits in quotes",
     "check.right.key": "32 hexadecimal digits in quotes",
     "check.right.meter_address": "the 12 digits of the meter's address in quotes, with leading zeros",
