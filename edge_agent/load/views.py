@@ -79,7 +79,7 @@ class RegisterEvent:
     point: PointId
     device: DeviceId
     quantity: Quantity
-    kind: str  # "decrease", "rollover", "replacement", "jump"
+    kind: str  # "decrease", "rollover", "replacement", "jump"; of a counter of events "counter_fell"
     before: float
     after: float
     before_ms: Ms
@@ -108,6 +108,33 @@ class Comm:
 
 
 @dataclass(frozen=True, slots=True)
+class Witnessed:
+    """Something that a meter says happened to it: told once, whether its counter or its log said so, or both.
+
+    It happened between `start_ms` and `end_ms` (UTC): two readings of the counter, or, by the meter's clock, the log's
+    entries. `before` and `after`: what the counter stood at, None where only the log speaks.
+    """
+
+    point: PointId
+    device: DeviceId
+    code: str
+    id: str  # the same after a restart: what tells this event from the next one of its code
+    count: int
+    sources: tuple[str, ...]  # "counter", "log"
+    start_ms: Ms
+    end_ms: Ms
+    told_ms: Ms
+    before: int | None = None
+    after: int | None = None
+    before_ms: Ms | None = None
+    after_ms: Ms | None = None
+    logged_ms: tuple[Ms, ...] = ()
+    operator: str = ""
+    serial_known: bool = True  # it is the same meter as before
+    placed: bool = True  # False: only a stamp of a clock that is off says when
+
+
+@dataclass(frozen=True, slots=True)
 class LoadView:
     """One tick's answers, frozen: what topics may look at."""
 
@@ -115,5 +142,9 @@ class LoadView:
     closed: Sequence[Interval] = ()
     events: Sequence[RegisterEvent] = ()
     comms: Sequence[Comm] = ()
+    meter_events: Sequence[Witnessed] = ()
+    """What the meters themselves say happened, told with this tick."""
+    witnessed: Sequence[Witnessed] = ()
+    """The same of the last hours, this tick's included: what may corroborate."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)
     """Per point: every reading up to here has been followed by one that agrees with it."""
