@@ -70,6 +70,8 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     code = f"finding.seen.{data['topic']}"
     if periods > 1 and f"{code}.several" in sentences("en"):
         code, fields = f"{code}.several", {**fields, "periods": periods}
+    if "event" in named:
+        code, fields = f"{code}{_sources(named)}", {**fields, **_event(named, lang)}
     yield say(code, lang, **fields)
     if "source" in named and "coverage" in data:
         source = _text(named, "source")
@@ -83,13 +85,17 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
             yield say("finding.sure.both", lang)
         if only_active:
             yield say("finding.sure.active_only", lang)
+    if "witness" in named:
+        yield say("finding.sure.witness", lang, event=say(f"finding.event.{_text(named, 'witness')}", lang))
     counts = {c["name"]: f"{c['value']:g}" for c in data["counts"]}
     if counts.get("intervals", "0") != "0":
         yield say("finding.counts", lang, **counts)
 
 
 def _rests(data: Data, lang: str) -> Iterator[str]:
-    if "threshold" in data:
+    if data.get("origin") == "meter":
+        yield say("finding.sure.meter", lang)
+    if "threshold" in data and data["threshold"]["unit"] != "count":
         yield say("finding.threshold", lang, threshold=_threshold(data), release=data["release"])
     for fact in data["facts"]:
         value = fact["value"]
@@ -117,6 +123,26 @@ def _history(steps: Sequence[Data], lang: str) -> Iterator[str]:
             reason=data["reason"],
             severity=data.get("severity", "?"),
         )
+
+
+def _sources(named: Mapping[str, Data]) -> str:
+    """Which of a meter's words there are: its counter's, its log's, both."""
+    if "after" not in named:
+        return ".log"
+    return ".both" if "logged_first_at" in named else ""
+
+
+def _event(named: Mapping[str, Data], lang: str) -> dict[str, str]:
+    first, last = _text(named, "logged_first_at"), _text(named, "logged_last_at")
+    return {
+        "event": say(f"finding.event.{_text(named, 'event')}", lang),
+        "events": f"{named['events']['value']:g}",
+        "before": f"{named.get('before', {}).get('value', 0):g}",
+        "after": f"{named.get('after', {}).get('value', 0):g}",
+        "before_at": _text(named, "before_at"),
+        "after_at": _text(named, "after_at"),
+        "logged": first if first == last else f"{first} … {last}",
+    }
 
 
 def _threshold(data: Data) -> str:

@@ -14,7 +14,7 @@ from edge_agent.assembly import releases_of, topics_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Step, StepKind, Verdict
 from edge_agent.contract.finding import finding_letter
 from edge_agent.explain import action_of, explain
-from edge_agent.load.views import Band, Comm, Demand, Interval, LoadView, RegisterEvent, Source
+from edge_agent.load.views import Band, Comm, Demand, Interval, LoadView, RegisterEvent, Source, Witnessed
 from edge_agent.model import ClockQuality, ClockState, Quantity, Severity
 from edge_agent.settings import config_files, load_site
 from edge_agent.words import say, sentences
@@ -67,7 +67,13 @@ def view_of(topic: str) -> LoadView:
     silent = Comm(
         "m1", "factory", "lan", 40, 0, END - 1_200_000, END - 1_215_000, "no_reply", "unit 1 kept silent", False, END
     )
-    return LoadView(END, closed, (fell,), (silent,))
+    codes = {"met-cover": "cover_open", "met-magnetic": "magnetic"}
+    opened = Witnessed(
+        "factory", "m1", codes.get(topic, "meter_reset"), "x-3", 1, ("counter",), END - 900_000, END, END, 3, 4,
+        END - 900_000, END,
+    )  # fmt: skip
+    said = () if topic == "met-decrease" else (opened,)
+    return LoadView(END, closed, (fell,), (silent,), said, said)
 
 
 def data_of(topic: AuditTopic, release: Release, archive: Archive, site: Any) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def data_of(topic: AuditTopic, release: Release, archive: Archive, site: Any) ->
         measured={**verdict.measured, "low": verdict.low, "high": verdict.high, "start_ms": verdict.start_ms,
                   "end_ms": verdict.end_ms, "threshold": release.levels[0].above, "threshold_unit": release.unit},
         counts={"intervals": 3, "days": 1, "episodes": 1, "longest_run": 2}, facts=verdict.facts, iec=release.iec,
-        anomaly=release.anomaly,
+        anomaly=release.anomaly, origin=verdict.origin,
     )  # fmt: skip
     letter = finding_letter(
         step, site=site.site, point=archive.points["factory"], archive_version=archive.version,
@@ -185,6 +191,32 @@ def test_a_reactive_register_is_told_in_its_own_unit(archive, site):
     assert "went from 10.01 kvarh to 0.01 kvarh" in "\n".join(explain([reactive]))
 
 
+def test_what_the_meter_says_is_told_as_its_word_and_no_more(archive, site):
+    data = data_of(TOPICS["met-cover"], RELEASES["met-cover"], archive, site)
+    text = "\n".join(explain([data]))
+    assert (
+        "The meter's counter of openings of its cover at point factory rose from 3 to 4 between two readings, "
+        "2026-02-25T06:00:00.000Z and 2026-02-25T06:15:00.000Z." in text
+    )
+    assert "the agent has measured nothing that shows it" in text
+    assert "Published limit passed" not in text
+    at = {
+        "logged_first_at": {"text": "2026-02-25T06:07:00.000Z"},
+        "logged_last_at": {"text": "2026-02-25T06:07:00.000Z"},
+    }
+    both = "\n".join(explain([changed(data, **at)]))
+    assert "its log has it at 2026-02-25T06:07:00.000Z, by its own clock" in both
+    alone = "\n".join(explain([changed(data, before=None, after=None, **at)]))
+    assert "The meter at point factory logged openings of its cover (1 time(s)) at 2026-02-25T06:07:00.000Z" in alone
+
+
+def test_a_decrease_that_the_meter_confirms_says_so(archive, site):
+    data = data_of(TOPICS["met-decrease"], RELEASES["met-decrease"], archive, site)
+    text = "\n".join(explain([{**changed(data, witness={"text": "meter_reset"}), "origin": "both"}]))
+    assert "The meter itself says so as well: about that time it counted or logged resets of its registers." in text
+    assert "went from 1234.56 kWh to 1200 kWh" in text
+
+
 def test_a_step_is_told_at_its_own_time(archive, site):
     data = data_of(TOPICS["dat-comm"], RELEASES["dat-comm"], archive, site)
     over = {**data, "step": "cleared", "active": False, "reason": "hold", "time": "2026-02-25T07:00:00.000Z"}
@@ -218,5 +250,5 @@ def test_every_reason_why_something_cannot_be_said_has_its_sentence():
     assert not silent, "edge_agent/words/en/finding.py says nothing for them"
 
 
-STEP_REASONS = {"level", "episode", "hold", "period", "superseded", "answered", "day"}
+STEP_REASONS = {"witness", "level", "episode", "hold", "period", "superseded", "answered", "day"}
 """Why a step was told: codes of the message, not of a verdict."""

@@ -108,7 +108,10 @@ class Lifecycle:
         for verdict in verdicts:
             if verdict.key.endswith("*"):
                 for open_track in self._matching(topic, verdict):
-                    self._move(open_track, release, verdict, out)
+                    if verdict.answer is Answer.BREACH:
+                        self._corroborate(open_track, release, verdict, out)
+                    else:
+                        self._move(open_track, release, verdict, out)
                 continue
             track = self._track(topic, verdict.point, verdict.key, len(release.levels))
             if track is None and verdict.answer is not Answer.BREACH:
@@ -217,6 +220,18 @@ class Lifecycle:
             case Phase.FADING:
                 self._fade(track, release, verdict, out)
 
+    def _corroborate(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> None:
+        """Somebody else says so too: told once of each finding."""
+        finding = track.finding
+        if finding is None or not finding.active or finding.n == 0 or finding.origin != "agent":
+            return
+        if verdict.start_ms > int(finding.measured["end_ms"]) or verdict.end_ms < int(finding.measured["start_ms"]):
+            return
+        finding.origin = verdict.origin
+        finding.measured = {**finding.measured, **verdict.measured}
+        self._tell(track, release, StepKind.ANNOTATED, verdict.reason, int(finding.measured["end_ms"]), (), out)
+        out.changed[track.id] = track
+
     def _step(self, track: Track, verdict: Verdict) -> None:
         before = track.phase
         track.phase = STEP.get((before, verdict.answer), before)
@@ -263,6 +278,8 @@ class Lifecycle:
         day = self._day(track, end_ms)
         track.phase, track.fade_from, track.confirm_ms = Phase.OPEN, None, None
         finding.active = True
+        if finding.origin == "agent":
+            finding.origin = str(waiting[0].get("origin", "agent"))
         finding.counts.episodes += 1
         for measured in waiting:
             finding.counts.breach(_as_verdict(track, measured), self._day(track, int(measured["end_ms"])))
@@ -416,7 +433,7 @@ class Lifecycle:
         level = max(
             (x for x in release.levels if x.above < finding.measured["low"]), key=lambda x: x.above, default=None
         )
-        measured = {k: v for k, v in finding.measured.items() if k not in {"facts", "block"}}
+        measured = {k: v for k, v in finding.measured.items() if k not in {"facts", "block", "origin"}}
         if level is not None:
             measured |= {"threshold": level.above, "threshold_unit": release.unit}
         out.steps.append(
@@ -428,6 +445,7 @@ class Lifecycle:
                 due_ms=finding.opened_ms + release.due_days.get(severity.value, 30) * DAY_MS,
                 trial=self._on_trial(track, finding), exempt=False, check_archive=shaky, measured=measured,
                 counts=finding.counts.told(), facts=facts, iec=release.iec, anomaly=release.anomaly,
+                origin=finding.origin,
             )
         )  # fmt: skip
 
@@ -477,6 +495,7 @@ def _measured(verdict: Verdict) -> dict[str, Any]:
         "end_ms": verdict.end_ms,
         "block": verdict.block,
         "facts": list(verdict.facts),
+        "origin": verdict.origin,
     }
 
 

@@ -87,7 +87,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One answer about one point at one instant (the end of what was judged)."""
+    """One answer about one point at one instant (the end of what was judged).
+
+    A key that ends in `*` means every track of the point whose key begins so. A BREACH of these opens nothing: it is a
+    witness, and corroborates the findings that are open about a time which it shares.
+    """
 
     point: PointId  # "" for a finding about the gateway or a link
     answer: Answer
@@ -103,6 +107,7 @@ class Verdict:
     reason: str = ""  # code of why it is UNKNOWN or BETWEEN
     measured: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
+    origin: str = "agent"  # who noticed: "agent", "meter", "both"
 
 
 class StepKind(StrEnum):

@@ -104,6 +104,7 @@ class FindingState:
     told_day: int = 0  # local day of the last `updated` that reopened it
     clear_owed: str = ""  # why the last episode ended, while that is still to be told with the day's counts
     clear_ms: Ms = 0
+    origin: str = "agent"
 
 
 @dataclass(slots=True)

@@ -299,7 +299,7 @@ def _threshold(measured: Mapping[str, Any]) -> Threshold | UnsetType:
 
 
 def _known_unit(unit: Any) -> str:
-    return unit if unit in UNIT_OF_ENDING.values() else "1"
+    return unit if unit in UNIT_OF_ENDING.values() or unit == "count" else "1"
 
 
 def _fact(fact: Fact) -> FactUsed:

@@ -113,13 +113,16 @@ class Suppressed(Closed, frozen=True, kw_only=True, tag_field="record", tag="sup
 
 
 class RegisterSaid(Closed, frozen=True, kw_only=True, tag_field="record", tag="register"):
-    """A cumulative register did what it does not do by itself; whether that is a finding, its topic says."""
+    """A register did what it does not do by itself; whether that is a finding, its topic says."""
 
     device: Id
     quantity: Annotated[Name, described("which register")]
-    what: Annotated[Literal["decrease", "rollover", "replacement", "jump"], described("what it did")]
-    before: Annotated[float, described("last value before, as the meter gave it", "Wh or varh")]
-    after: Annotated[float, described("first value after, as the meter gave it", "Wh or varh")]
+    what: Annotated[
+        Literal["decrease", "rollover", "replacement", "jump", "counter_fell"],
+        described("what it did; counter_fell: a counter of events begins anew, from here on its increments count"),
+    ]
+    before: Annotated[float, described("last value before, as the meter gave it", "Wh, varh or events")]
+    after: Annotated[float, described("first value after, as the meter gave it", "Wh, varh or events")]
     confirmed: Annotated[bool, described("both values were read twice")]
     serial_known: Annotated[bool, described("the meter's serial was read afterwards")]
 

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
-from edge_agent.load.views import LoadView, RegisterEvent
+from edge_agent.load.views import LoadView, RegisterEvent, Witnessed
+from edge_agent.model import Ms
+
+WITNESSES = frozenset({"meter_reset", "programming"})
+"""What a meter may say happened to it that a register falls by."""
+
+STAMP_MS = 300_000
+"""A meter's clock that is off by less is believed, so far."""
 
 
 def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
@@ -18,10 +25,34 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
         if event.kind == "replacement":
             yield Verdict(event.point, Answer.CLEAR, event.before_ms, event.after_ms, key="*", reason="meter_exchanged")
         elif event.kind == "decrease":
-            yield _decrease(event, site)
+            yield _decrease(event, site, _witness(event, view))
+    for said in view.meter_events:
+        if said.code in WITNESSES and said.placed:
+            start_ms, end_ms = _span(said)
+            yield Verdict(
+                said.point, Answer.BREACH, start_ms, end_ms, key="*", reason="witness", origin="both",
+                measured={"witness": said.code},
+            )  # fmt: skip
 
 
-def _decrease(event: RegisterEvent, site: Site) -> Verdict:
+def _witness(event: RegisterEvent, view: LoadView) -> Witnessed | None:
+    """What the meter itself says happened while the register fell."""
+    for said in view.witnessed:
+        start_ms, end_ms = _span(said)
+        meanwhile = start_ms <= event.after_ms and event.before_ms <= end_ms
+        if said.device == event.device and said.code in WITNESSES and said.placed and meanwhile:
+            return said
+    return None
+
+
+def _span(said: Witnessed) -> tuple[Ms, Ms]:
+    """When it happened at the earliest and at the latest."""
+    if "counter" in said.sources and said.before_ms is not None and said.after_ms is not None:
+        return said.before_ms, said.after_ms
+    return said.start_ms - STAMP_MS, said.end_ms + STAMP_MS
+
+
+def _decrease(event: RegisterEvent, site: Site, witness: Witnessed | None) -> Verdict:
     serial = site.serial(event.point, event.after_ms)
     reason = "" if event.confirmed and event.serial_known else "read_once" if event.serial_known else "serial_unknown"
     at = datetime.fromtimestamp(event.after_ms / 1000, UTC).strftime("%Y%m%d%H%M%S")
@@ -43,7 +74,9 @@ def _decrease(event: RegisterEvent, site: Site) -> Verdict:
             "before_at_ms": event.before_ms,
             "after_at_ms": event.after_ms,
             "device": event.device,
+            **({"witness": witness.code} if witness is not None else {}),
         },
+        origin="agent" if witness is None else "both",
         facts=(serial,) if serial is not None else (),
     )
 

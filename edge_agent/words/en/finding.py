@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+_COUNTER = (
+    "The meter's counter of {event} at point {point} rose from {before} to {after} between two readings, {before_at} "
+    "and {after_at}."
+)
+_LOG = "The meter at point {point} logged {event} ({events} time(s)) at {logged}, by its own clock."
+_BOTH = (
+    "The meter's counter of {event} at point {point} rose from {before} to {after} between two readings, {before_at} "
+    "and {after_at}; its log has it at {logged}, by its own clock."
+)
+
 SENTENCES: dict[str, str] = {
     # titles
     "finding.title.cap-over-contract": "Suspected use over the contracted capacity",
     "finding.title.cap-heavy-load": "Heavy load",
     "finding.title.cap-demand-over": "Suspected demand over the contracted maximum",
     "finding.title.met-decrease": "A register of the meter shows less than before",
+    "finding.title.met-cover": "The meter says that a cover was opened",
+    "finding.title.met-magnetic": "The meter says that it was in a constant magnetic field",
+    "finding.title.met-param-change": "The meter says that it was programmed or reset",
     "finding.title.dat-comm": "A device does not answer",
     "finding.state.open": "Open since {opened}.",
     "finding.state.over": "Opened {opened}; does not hold any more ({at}).",
@@ -36,6 +49,22 @@ SENTENCES: dict[str, str] = {
         "Between {start} and {end}, register {quantity} of the meter at point {point} went from {before} to {after}, "
         "as the meter shows it; both values were read twice, and the meter's serial is unchanged."
     ),
+    "finding.seen.met-cover": _COUNTER,
+    "finding.seen.met-cover.log": _LOG,
+    "finding.seen.met-cover.both": _BOTH,
+    "finding.seen.met-magnetic": _COUNTER,
+    "finding.seen.met-magnetic.log": _LOG,
+    "finding.seen.met-magnetic.both": _BOTH,
+    "finding.seen.met-param-change": _COUNTER,
+    "finding.seen.met-param-change.log": _LOG,
+    "finding.seen.met-param-change.both": _BOTH,
+    "finding.event.cover_open": "openings of its cover",
+    "finding.event.terminal_cover_open": "openings of its terminal cover",
+    "finding.event.magnetic": "constant magnetic fields",
+    "finding.event.programming": "programmings",
+    "finding.event.meter_reset": "resets of its registers",
+    "finding.event.demand_reset": "resets of its demand",
+    "finding.event.event_reset": "erasures of its events",
     "finding.seen.dat-comm": (
         "{devices} on link {link} did not answer for {silent_min} minutes, up to {end} ({detail})."
     ),
@@ -49,6 +78,8 @@ SENTENCES: dict[str, str] = {
     ),
     "finding.sure.both": "The energy registers and the sampled powers agree on it.",
     "finding.sure.active_only": "Only active power was measured; apparent power cannot be less than it.",
+    "finding.sure.meter": "This is what the meter says; the agent has measured nothing that shows it.",
+    "finding.sure.witness": "The meter itself says so as well: about that time it counted or logged {event}.",
     "finding.source.register": "the difference of energy registers",
     "finding.source.power": "sampled power",
     "finding.source.profile": "the meter's own load profile",
@@ -85,6 +116,13 @@ SENTENCES: dict[str, str] = {
     "finding.action.cap-heavy-load": "Advise the customer to apply for more capacity or to correct the power factor.",
     "finding.action.cap-demand-over": "Compare with the meter's own maximum demand before the bill is made.",
     "finding.action.met-decrease": "Read the meter on site and compare its serial and registers with the archive.",
+    "finding.action.met-cover": (
+        "Compare with the work orders; inspect seals and covers on site, and compare the registers with the last ones."
+    ),
+    "finding.action.met-magnetic": "Inspect meter and surroundings on site, and compare the energy of the days around.",
+    "finding.action.met-param-change": (
+        "Compare with the work orders; read the meter's settings and registers and compare them with the archive."
+    ),
     "finding.action.dat-comm": "Check supply, wiring and address of the device named, then the link.",
     # why it cannot be said
     "verdict.gap": "no readings for longer than a demand period",
@@ -104,6 +142,7 @@ SENTENCES: dict[str, str] = {
         "the register is too coarse: one step of it is {step_kw} kW, so an overload under {least} cannot be told"
     ),
     "verdict.serial_unknown": "the meter's serial is not known, so an exchange cannot be told from a decrease",
+    "verdict.meter_clock_off": "only the meter's clock says when, and it is off by five minutes or more",
     "verdict.read_once": "the value before was read only once",
     "verdict.between": "between the bounds: neither over nor clear",
     "verdict.clear": "clear",
