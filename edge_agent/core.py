@@ -12,7 +12,8 @@ from edge_agent.backfill import Filled, Gaps, Missing
 from edge_agent.image import Snapshot
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent
-from edge_agent.model import DeviceId, Ms, PointId
+from edge_agent.model import DeviceId, MeterEvent, Ms, PointId
+from edge_agent.witness import Witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class CoreOutcome:
     missing: Sequence[Missing] = ()
     """Gaps that the meters' own load profiles may fill; `fill` or `give_up` is the answer."""
     verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
+    rose: Mapping[DeviceId, Mapping[str, int]] = field(default_factory=dict)
+    """Counters of events that stand higher: the meters' own logs may say more; `logged` is the answer."""
 
 
 class Core:
@@ -54,6 +57,7 @@ class Core:
         self._devices = {p.id: p.device for p in ledger.points}
         recording = [p for p in ledger.points if p.has_profile]
         self.gaps = Gaps({p.id: p.period_ms for p in recording}, {p.id: p.grid_offset_ms for p in recording})
+        self.witness = Witness(ledger.points)
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
@@ -67,21 +71,25 @@ class Core:
             self.ledger.stepped(snapshot.stepped_ms)
             moved = self.lifecycle.stepped(snapshot.stepped_ms)
             self.gaps.stepped()
+            self.witness.stepped(snapshot.stepped_ms)
         for identity, at_ms in snapshot.identities:
             self.ledger.identify(identity, at_ms)
+            self.witness.identify(identity, at_ms)
         if snapshot.readings:
             self.ledger.feed(snapshot.readings)
+            self.witness.feed(snapshot.readings)
         outcome = self.settle(snapshot.now_ms, snapshot.comms)
         return replace(outcome, changed={**moved, **outcome.changed}) if moved else outcome
 
     def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
         """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
         closed = self.gaps.pass_on(self.ledger.close(), now_ms)
-        events = self.ledger.events(now_ms)
+        events = [*self.ledger.events(now_ms), *self.witness.fell()]
+        happened = self.witness.settle(now_ms)
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
-        if closed or events or comms:
-            view = LoadView(now_ms, closed, events, comms)
+        if closed or events or comms or happened:
+            view = LoadView(now_ms, closed, events, comms, happened, self.witness.recent())
             for topic in self.topics:
                 verdicts = said[topic.id] = list(topic.examine(view, self._site, self.releases[topic.id]))
                 self._remember(topic.id, verdicts)
@@ -93,7 +101,8 @@ class Core:
         if self.lifecycle.wants():
             self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out, self.ledger.contradicted_ms())
         return CoreOutcome(
-            closed, out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(), said
+            closed, out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(), said,
+            self.witness.rose(),
         )  # fmt: skip
 
     def fill(self, point: PointId, recorded: Sequence[Interval]) -> Filled:
@@ -104,6 +113,10 @@ class Core:
         """The point's meter will not say what was in the gap; judged with the next tick, as unknown."""
         self.gaps.give_up(point)
 
+    def logged(self, device: DeviceId, events: Sequence[MeterEvent] | None, now_ms: Ms) -> None:
+        """What a meter's own log says, None: it cannot be read now; judged with the next tick."""
+        self.witness.logged(device, events, now_ms)
+
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             if verdict.answer is not Answer.UNKNOWN or verdict.reason != "gap":
@@ -111,4 +124,4 @@ class Core:
 
     def _wants(self) -> frozenset[DeviceId]:
         confirming = {self._devices[p] for p in self.lifecycle.wants() if p in self._devices}
-        return self.ledger.wants() | confirming
+        return self.ledger.wants() | self.witness.wants() | confirming

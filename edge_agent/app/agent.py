@@ -17,6 +17,7 @@ from edge_agent.app.documents import Documents
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.watchdog import Watchdog
+from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
 from edge_agent.assembly import core_of
 from edge_agent.clock import ScaledClock, SystemClock
@@ -69,6 +70,8 @@ class Agent:
         self.pollers = [self._poller(line) for line in self.lines.values()]
         self._link_of = {d.id: d.link for d in devices}
         self.backfilling = BackFilling(self.core, self._poller_of)
+        logs = frozenset(d.id for d in devices if d.profile.event_log)
+        self.witnessing = Witnessing(self.core, self._poller_of, logs & {p.device for p in self.core.ledger.points})
         self._asked_bt: dict[DeviceId, Ms] = {}
         self._stopping = asyncio.Event()
         self._happened: deque[StoreEvent] = deque()  # filled on the store's thread
@@ -134,6 +137,7 @@ class Agent:
     ) -> None:
         self.watchdog.stopping()
         self.backfilling.stop()
+        self.witnessing.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -169,6 +173,7 @@ class Agent:
         self._confirm(outcome.wants, snapshot.bt_ms)
         if snapshot.now_ms is not None:
             self.backfilling.follow(outcome.missing, snapshot.now_ms)
+            self.witnessing.follow(outcome.rose, snapshot.now_ms)
         self.keeping.keep(outcome, snapshot, every_ms=self._state_ms)
         self.uplink.points_changed(*{i.point for i in outcome.closed if i.block})
         self._say_losses()

@@ -46,6 +46,9 @@ HELD_MAX = 2_000
 
 KEEP_PERIODS = 3
 
+WITNESS_EVERY_MS = 600_000
+"""What meters say happened is written when it changes, and so often anyway: before its last entry is trimmed."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
@@ -92,6 +95,7 @@ class Keeping:
         self._entry = 0
         self._entries: deque[tuple[str, Ms]] = deque()
         self._state_bt: Ms | None = None
+        self._witness_bt: Ms | None = None
         self._again_bt: Ms | None = None
         self._answers: deque[tuple[_Batch, BaseException | None]] = deque()  # filled on the store's thread
         self._lost = 0
@@ -131,10 +135,12 @@ class Keeping:
         try:
             self._core.ledger.restore(deltas)
             self._core.gaps.restore(deltas[-1].get("gaps", {}) if deltas else {})
+            self._core.witness.restore(next((d["witness"] for d in reversed(deltas) if "witness" in d), {}))
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
             self._core.ledger = LoadLedger(self._core.ledger.points)
             self._core.gaps.clear()
+            self._core.witness.clear()
 
     def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""
@@ -196,6 +202,10 @@ class Keeping:
                 self._entries.popleft()
             self._store.trim_ledger(self._entries[0][0])  # the first time this drops those of the run before, too
         state = {"entry": self._entry, "gaps": self._core.gaps.dump(), **self._core.ledger.delta()}
+        witness = self._core.witness
+        if witness.changed or self._witness_bt is None or now_bt - self._witness_bt >= WITNESS_EVERY_MS:
+            state["witness"] = witness.dump()
+            witness.changed, self._witness_bt = False, now_bt
         plain = msgspec.msgpack.encode(state)
         return key, zlib.compress(plain, 1)  # a page of the database instead of three, once a minute
 
