@@ -85,8 +85,10 @@ def dlt645(data: bytes) -> None:
         raise GateRefused("not exactly one frame", data)
     if sum(frame[:-2]) & 0xFF != frame[-2]:
         raise GateRefused("a checksum that is not the frame's", data)
-    # 11 names an item in four octets; 12 adds which frame of it, from 1 on, sent 33 higher; 13 has no data.
-    if _DLT645_DATA.get(frame[8]) != frame[9]:
+    # 11 names an item in four octets; 12 adds which frame of it, from 1 on, sent 33 higher; 13 has no data. Of load
+    # records (06 sent as 39) 11 may also name how many, and from which time on.
+    of_records = frame[8] == 0x11 and frame[9] == 10 and frame[13] == 0x39
+    if not of_records and _DLT645_DATA.get(frame[8]) != frame[9]:
         raise GateRefused(f"control {frame[8]:02X} with {frame[9]} octets does not read", data)
     if frame[8] == 0x12 and frame[14] == 0x33:
         raise GateRefused("no frame has the number 0", data)

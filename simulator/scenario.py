@@ -25,6 +25,7 @@ from simulator.dlms.registers import PROFILE as DLMS
 from simulator.dlms.registers import QUANTITIES as ON_DLMS_METERS
 from simulator.dlms.tables import DlmsTable
 from simulator.faults import NEVER_MS, NOT_ON_DLMS, ON_DLMS, ON_LINE, ON_TCP, Fault, FaultKind, Faults
+from simulator.line.dlt645_records import Happened
 from simulator.line.dlt645_tables import PROFILE as DLT645
 from simulator.line.dlt645_tables import quantities_known
 from simulator.line.plan import LinePlan, StationPlan, plan_line, plan_station
@@ -100,7 +101,14 @@ def _scenario(table: ScenarioTable, folder: Path, profiles: Path | None, state: 
             name = meter.id if meter.count == 1 else f"{meter.id}{i + 1}"
             if meter.line:
                 station = plan_station(
-                    meter, i, name, partial(made.meter, i), made.faults, table.clock.start, made.dlms
+                    meter,
+                    i,
+                    name,
+                    partial(made.meter, i),
+                    made.faults,
+                    table.clock.start,
+                    dlms=made.dlms,
+                    happened=made.happened,
                 )
                 if (meter.line, station.place) in taken and not meter.twin:
                     raise ValueError(f"meter {name}: two devices at {station.place} of a line; meant: twin = true")
@@ -156,7 +164,10 @@ class _Made:
             self._profile = _find_profile(table.profile, folder, profiles)
             known = {register.quantity for register in self._profile.registers}
         self._curve = _curve(table.load, folder, start)
-        self._events = [_event(event, self._start_ms) for event in table.event]
+        self._events = [_event(event, self._start_ms) for event in table.event if event.kind != "happened"]
+        self.happened = tuple(_happened(event, self._start_ms) for event in table.event if event.kind == "happened")
+        if self.happened and table.protocol != "dlt645":
+            raise ValueError(f"meter {table.id}: only a DL/T 645 meter writes down what happens to it")
         foreign = (ON_TCP if table.line else ON_LINE) | (NOT_ON_DLMS if table.protocol == "dlms" else ON_DLMS)
         if table.protocol == "dlt645":
             foreign |= {FaultKind.HOLE, FaultKind.SWAPPED}
@@ -238,6 +249,11 @@ def _event(table: EventTable, start_ms: Ms) -> Event:
                 raise ValueError("an exchanged meter has a serial number")
             return Exchanged(at_ms, table.serial, _thousand(table.registers))
     return RatioChanged(at_ms, _ratio(table.ct))
+
+
+def _happened(table: EventTable, start_ms: Ms) -> Happened:
+    until_ms = None if table.until is None else _instant(table.until, start_ms)
+    return Happened(table.what, _instant(table.at, start_ms), until_ms, table.operator)
 
 
 def _curve(load: LoadTable, folder: Path, start: datetime) -> Curve:

@@ -69,8 +69,11 @@ class FaultTable(_Table, rename={"from_": "from"}):
 
 
 class EventTable(_Table):
-    kind: Literal["fell", "exchanged", "ratio"]
+    kind: Literal["fell", "exchanged", "ratio", "happened"]
     at: Instant
+    what: str = ""  # happened: "cover_open", "programming" ...; the meter counts it and writes it down (DL/T 645)
+    until: Instant | None = None
+    operator: str = "00000000"  # eight hex digits
     quantity: str = "active_energy_import"
     by: float = 0.0
     serial: str = ""

@@ -222,7 +222,7 @@ def word(code: str, kind: str, before: int, after: int, at_ms: Ms) -> Witnessed:
     logged = (at_ms - MINUTE_MS,) if kind in {"log", "both", "clock off"} else ()
     if kind in {"log", "clock off"}:
         return Witnessed(
-            "p", "m1", code, f"{logged[0]}-0", 1, ("log",), logged[0], logged[0], at_ms, logged_ms=logged,
+            "p", "m1", code, f"{at_ms}-0", 1, ("log",), at_ms - MINUTE_MS, at_ms - MINUTE_MS, at_ms, logged_ms=logged,
             placed=kind == "log",
         )  # fmt: skip
     sources = ("counter", "log") if logged else ("counter",)

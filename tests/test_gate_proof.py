@@ -62,7 +62,7 @@ def reads_rtu(data: bytes) -> bool:
 
 
 def reads_dlt645(data: bytes) -> bool:
-    """At most four FE, then one frame; 11 with an item, 12 with an item and a number, 13 with nothing."""
+    """At most four FE, then one frame; 11 with an item (06...... also with six octets), 12 with a number, 13 bare."""
     start = data.find(b"\x68")
     if not 0 <= start <= 4 or data[:start] != b"\xfe" * start:
         return False
@@ -74,6 +74,8 @@ def reads_dlt645(data: bytes) -> bool:
     octets = frame[1:7]
     if octets == b"\x99" * 6 or any(o != 0xAA and (o >> 4 > 9 or o & 15 > 9) for o in octets):
         return False
+    if (frame[8], frame[9]) == (0x11, 10):
+        return (frame[13] - 0x33) % 256 == 6
     return (frame[8], frame[9]) in {(0x11, 4), (0x12, 5), (0x13, 0)}
 
 

@@ -3,8 +3,8 @@
 `requests` turns a device's profile into few questions, `open_driver` gives a driver on a link. The parts: `frame`
 (bytes to frames and back, finding its way again after noise), `exchange` (one question and its answer, sans I/O, and
 what late answers may do), `items` (octets to readings, compiled once per question), `planning` (which registers share a
-question, and what stands in for a block that a meter does not give), `driver` (asks, joins, falls back, names the
-failure).
+question, and what stands in for a block that a meter does not give), `events` and `load_records` (what a meter writes
+down by itself), `driver` (asks, joins, falls back, names the failure).
 
 A meter's address is 12 digits; `address` in a profile is `di:00010000`, or `di:0201FF00/2` for the second item of a
 block. A line is 2400 baud, 8 bits, even parity unless the meter was set otherwise.

@@ -7,14 +7,17 @@ from then on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from zoneinfo import ZoneInfo
 
+from drivers.dlt645 import load_records
+from drivers.dlt645.events import RECORDS, event_of, record_of
 from drivers.dlt645.exchange import Asked, Exchange, OldEdition, Session
 from drivers.dlt645.frame import READ
-from drivers.dlt645.planning import Question, plan_of, split
+from drivers.dlt645.planning import Plan, Question, plan_of, split
 from drivers.link import Answer, Link, converse
 from drivers.link.latency import Latency, LatencyFilter
-from edge_agent.model import DeviceId, Frame, GapCause, LinkSpec, Ms, Outcome, Request
+from edge_agent.model import DeviceId, Frame, GapCause, LinkSpec, MeterEvent, Ms, Outcome, Recorded, Request
 from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply, Refused
 
 REFUSED_FOR_MS = 3_600_000
@@ -42,7 +45,7 @@ class Dlt645Driver:
         self._now_ms = now_ms
         self._session = Session(now_ms, timeout_s)
         self._latencies: dict[str, LatencyFilter] = {}  # by address
-        self._addresses: dict[DeviceId, str] = {}
+        self._plans: dict[DeviceId, Plan] = {}  # the last one that was read: the meter is the same in all of them
         self._silent = 0
 
     async def read(self, request: Request) -> list[Outcome]:
@@ -51,7 +54,7 @@ class Dlt645Driver:
         Raises LinkDown, NoReply, BadReply or Refused when not one register was answered for; each keeps the bytes.
         """
         plan = plan_of(request)
-        self._addresses[request.device] = plan.address
+        self._plans[request.device] = plan
         found: list[Outcome] = []
         n = 0
         while n < len(plan.questions):
@@ -102,10 +105,69 @@ class Dlt645Driver:
 
     def latency(self, device: DeviceId) -> Latency | None:
         """How long the device takes to answer; None before it was asked for the first time."""
-        seen = self._latencies.get(self._addresses.get(device, ""))
+        plan = self._plans.get(device)
+        seen = self._latencies.get(plan.address) if plan is not None else None
         return seen.report() if seen else None
 
-    async def _item(self, address: str, di: int) -> Answer:
+    async def logged(self, device: DeviceId, since_ms: Ms, rose: Mapping[str, int]) -> list[MeterEvent]:
+        """The newest records of the kinds whose counters rose, as many as they rose by; a meter may keep fewer.
+
+        Raises LinkDown, NoReply or BadReply when the meter does not answer, Refused when it refuses every record.
+        """
+        plan, refused = self._plan(device), 0
+        found: list[MeterEvent] = []
+        wanted = [(code, n) for code, count in rose.items() for n in range(1, min(count, RECORDS) + 1)]
+        dis = [(code, di) for code, n in wanted if (di := record_of(code, n)) is not None]
+        for code, di in dis:
+            try:
+                answer = await self._item(plan.address, di)
+            except OldEdition:
+                raise
+            except Refused as error:
+                refused += 1
+                if refused == len(dis):
+                    raise Refused(f"{device} gives no event records: {error}", received=error.received) from error
+                continue
+            if (event := event_of(device, code, answer.payload, ZoneInfo(plan.zone), answer.frame)) is not None:
+                found.append(event)
+        return found
+
+    async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> list[Recorded]:
+        """The registers in the meter's load records at (since, until], in order.
+
+        Raises LinkDown, NoReply or BadReply when the meter does not answer, Refused where the profile names no records.
+        """
+        plan = self._plan(device)
+        if plan.records is None:
+            raise Refused(f"{device}: its profile names no load records")
+        zone, records = ZoneInfo(plan.zone), plan.records
+        found: list[Recorded] = []
+        at_ms = (since_ms // records.period_ms + 1) * records.period_ms
+        while at_ms <= until_ms:
+            count = min(load_records.AT_ONCE, (until_ms - at_ms) // records.period_ms + 1)
+            try:
+                answer = await self._item(plan.address, records.di, load_records.asked(at_ms, count, zone))
+            except OldEdition:
+                raise
+            except Refused:
+                at_ms += count * records.period_ms  # it has none from then on, or none at that very time
+                continue
+            came = [b for b in load_records.blocks(answer.payload, zone) if b.end_ms >= at_ms]
+            for block in came:
+                if block.end_ms <= until_ms:
+                    found += load_records.recorded(device, block, records.period_ms, answer.frame)
+            # What it did not write is passed over; it goes on where its last record ends.
+            last_ms = max((b.end_ms for b in came), default=at_ms + (count - 1) * records.period_ms)
+            at_ms = last_ms + records.period_ms
+        return sorted(found, key=lambda r: (r.end_ms, r.quantity))
+
+    def _plan(self, device: DeviceId) -> Plan:
+        plan = self._plans.get(device)
+        if plan is None:
+            raise NoReply(f"{device}: not read yet")
+        return plan
+
+    async def _item(self, address: str, di: int, which: bytes = b"") -> Answer:
         """All of an item, from as many frames as it takes; the round trip holds them one after another."""
         session = self._session
         first = Asked(address, READ, di)
@@ -113,7 +175,7 @@ class Dlt645Driver:
         await self._settle()
         doubts = session.doubts(first)
         for _ in range(doubts + 1):
-            exchange, answer = await self._converse(lambda: session.ask(address, di))
+            exchange, answer = await self._converse(lambda: session.ask(address, di, which=which))
         session.answered(first, doubts=doubts)
         data, sent, came, seq = answer.payload, answer.frame.request, answer.frame.reply, 0
         while exchange.more:

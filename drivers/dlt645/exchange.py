@@ -113,9 +113,12 @@ class Session:
         self._least_ms = max(OVERTAKEN_MS, round(2000 * timeout_s))
         self._longest_ms: dict[str, Ms] = {}
 
-    def ask(self, address: str, di: int, seq: int = 0) -> Exchange:
-        """Read an item, or with a sequence number the frame of it that follows."""
-        data = di.to_bytes(4, "little") + (bytes((seq,)) if seq else b"")
+    def ask(self, address: str, di: int, seq: int = 0, *, which: bytes = b"") -> Exchange:
+        """Read an item, or with a sequence number the frame of it that follows; `which` of its records, if it has any.
+
+        A late answer about other records passes for one about these; each says its own time.
+        """
+        data = di.to_bytes(4, "little") + (bytes((seq,)) if seq else which)
         return Exchange(self, Asked(address, FOLLOW if seq else READ, di, seq), data)
 
     def ask_address(self) -> Exchange:

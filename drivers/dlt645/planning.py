@@ -12,6 +12,7 @@ from itertools import groupby
 
 from drivers.dlt645.frame import OVERHEAD, PREAMBLE, address_of
 from drivers.dlt645.items import layout, octets_of, outcomes, place_of
+from drivers.dlt645.load_records import Records, records_of
 from edge_agent.model import DeviceId, DeviceSpec, Frame, Gap, GapCause, Ms, Outcome, Register, Request
 
 
@@ -40,11 +41,18 @@ class Question:
 
 
 class Plan:
-    """The driver's form of a request: a meter's address, and questions that grow as it learns."""
+    """The driver's form of a request: a meter's address, and questions that grow as it learns.
 
-    def __init__(self, address: str, questions: Sequence[Question]) -> None:
+    `zone`, `records`: in which time the meter writes things down, and where its load records are.
+    """
+
+    def __init__(
+        self, address: str, questions: Sequence[Question], zone: str = "UTC", records: Records | None = None
+    ) -> None:
         self.address = address
         self.questions = list(questions)
+        self.zone = zone
+        self.records = records
 
 
 def requests(device: DeviceSpec) -> tuple[Request, ...]:
@@ -54,6 +62,7 @@ def requests(device: DeviceSpec) -> tuple[Request, ...]:
     Raises ValueError, naming the register, for a profile or an address that cannot be read as it says.
     """
     address = address_of(device.address or device.unit)
+    records = records_of(device.profile.load_profile)
     registers = list(device.profile.registers)
     if device.profile.max_registers == 1:
         registers = [single(r) or r for r in registers]
@@ -62,7 +71,9 @@ def requests(device: DeviceSpec) -> tuple[Request, ...]:
         return device.every_s or register.every_s, place_of(register).di
 
     return tuple(
-        Request(device.id, device.unit, alike, Plan(address, [Question(device.id, alike)]), every_s)
+        Request(
+            device.id, device.unit, alike, Plan(address, [Question(device.id, alike)], device.zone, records), every_s
+        )
         for (every_s, _), group in groupby(sorted(registers, key=sort), key=sort)
         for alike in [tuple(group)]
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import Random
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from simulator.line.station import Turnaround, spoil
 from simulator.line.wire import Reply
 
 READ, FOLLOW, ADDRESS = 0x11, 0x12, 0x13
+LOAD = 0x06
+"""The first octet of an identifier of load records."""
+
 WRITES = frozenset({0x08, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1C, 0x1D})
 READ_1997 = 0x01
 WRITES_1997 = frozenset({0x04, 0x08, 0x0A, 0x0C, 0x0F, 0x10})
@@ -160,7 +164,7 @@ class Dlt645Station:
             return self._answer_1997(frame) if frame.control == READ_1997 else ()
         match frame.control:
             case 0x11 if len(frame.data) >= 4:
-                return self._read(frame.data[:4])
+                return self._read(frame.data[:4], frame.data[4:])
             case 0x12 if len(frame.data) == 5:
                 return self._follow(frame.data[:4], frame.data[4])
             case 0x13:
@@ -168,10 +172,10 @@ class Dlt645Station:
                 return self._say(ADDRESS | 0x80, self._octets, fault)
         return self._say(frame.control | 0xC0, self._refused(OTHER_ERROR), None)
 
-    def _read(self, identifier: bytes) -> Sequence[Reply]:
+    def _read(self, identifier: bytes, which: bytes) -> Sequence[Reply]:
         di = int.from_bytes(identifier, "little")
         at_ms = self.clock.utc_ms()
-        data = self.items.read(di, at_ms)
+        data = self._load_records(di, which, at_ms) if identifier[3] == LOAD else self.items.read(di, at_ms)
         fault = self.faults.on_wire(self.items.quantities(di), at_ms)
         if (error := self._error(fault)) is not None or data is None:
             return self._say(READ | 0xC0, self._refused(NO_SUCH_DATA if error is None else error), fault)
@@ -183,6 +187,18 @@ class Dlt645Station:
         first, rest = data[: room + 1], data[room + 1 :]
         self._rest = {identifier: [rest[i : i + room] for i in range(0, len(rest), room)]}
         return self._say(READ | 0xA0, identifier + first, fault)
+
+    def _load_records(self, di: int, which: bytes, at_ms: int) -> bytes | None:
+        """Asked for with how many, and minute, hour, day, month and year from when on (7.1, format 3)."""
+        if len(which) != 6 or not which.hex().isdecimal():
+            return None
+        count, minute, hour, day, month, year = (int(f"{octet:02x}") for octet in which)
+        try:
+            local = datetime(2000 + year, month, day, hour, minute, tzinfo=UTC)
+        except ValueError:
+            return None
+        from_ms = int(local.timestamp() * 1000) - self.items.utc_offset_min * 60_000
+        return self.items.load_records(di, count, from_ms, at_ms)
 
     def _follow(self, identifier: bytes, number: int) -> Sequence[Reply]:
         """Following frames count from 1; the last one asked may be asked again."""

@@ -17,6 +17,7 @@ from simulator.clock import DAY_MS, Ms
 from simulator.device import SimMeter
 from simulator.faults import FaultKind, Faults
 from simulator.line import dlt645_tables as tables
+from simulator.line.dlt645_records import Happened, block, counted, kind_of, octets_of
 from simulator.line.dlt645_tables import Plate645, Size, bcd, fixed_point, pairs
 
 
@@ -25,7 +26,8 @@ class Items:
     """What one meter answers to an identifier.
 
     `counters`: event counts by identifier ("03300D00"), 0 where the scenario is silent. `fixed`: octets by identifier,
-    as they go out, before anything computed. `utc_offset_min`, `clock_error_s`: the meter's own idea of local time.
+    as they go out, before anything computed. `happened`: what the meter counts from then on, and writes down.
+    `utc_offset_min`, `clock_error_s`: the meter's own idea of local time.
     """
 
     meter: SimMeter
@@ -37,6 +39,8 @@ class Items:
     counters: Mapping[str, int] = field(default_factory=dict)
     fixed: Mapping[str, bytes] = field(default_factory=dict)
     status: Sequence[int] = (0, 0, 0, 0, 0, 0, 0)
+    happened: Sequence[Happened] = ()
+    load_every_min: int = 15
 
     def __post_init__(self) -> None:
         self._counters = {int(di, 16): count for di, count in self.counters.items()}
@@ -55,7 +59,7 @@ class Items:
             case 0x02:
                 return self._variable(kind, sort, number, at_ms)
             case 0x03:
-                return self._event(kind, sort, number, di)
+                return self._event(kind, sort, number, di, at_ms)
             case 0x04 if kind == 0:
                 return self._parameter(sort, number, at_ms)
             case 0x04 if kind == 1 and sort == 0 and number <= 8:
@@ -65,6 +69,26 @@ class Items:
             case _ if family in tables.EXTENDED and number in {0, 1}:
                 return bcd(self._counters.get(di, 0), 3)
         return None
+
+    def load_records(self, di: int, count: int, from_ms: Ms, at_ms: Ms) -> bytes | None:
+        """Load records of class 4 (06040001) or of all classes (06000001) from a time on; None where there are none."""
+        if di not in {0x06000001, 0x06040001}:
+            return None
+        period_ms, offset_ms = self.load_every_min * 60_000, self.utc_offset_min * 60_000
+        first_ms = -(-(max(from_ms, self.meter.start_ms) + offset_ms) // period_ms) * period_ms - offset_ms
+        ends = range(first_ms, min(at_ms, first_ms + count * period_ms - 1) + 1, period_ms)
+        found = [self._record(di, end_ms) for end_ms in ends if not self._has_no_record(end_ms)]
+        return b"".join(found) or None
+
+    def _record(self, di: int, end_ms: Ms) -> bytes:
+        names = ("active_energy_import", "active_energy_export", "reactive_energy_import", "reactive_energy_export")
+        registers = b"".join(self._shown(name, tables.KILOWATT_HOURS, end_ms) for name in names)
+        power = b"".join(self._shown(name, tables.KILOWATTS, end_ms) for name in tables.VARIABLES[0x03][1])
+        stamp = self._minutes(self._local(end_ms, right=True))
+        return block(stamp, registers, power + bytes(12) if di == 0x06000001 else b"")
+
+    def _has_no_record(self, end_ms: Ms) -> bool:
+        return any(h.what == "power_off" and h.at_ms <= end_ms < (h.until_ms or end_ms + 1) for h in self.happened)
 
     def read_1997(self, di: int, at_ms: Ms) -> bytes | None:
         if di in tables.ON_1997:
@@ -148,13 +172,31 @@ class Items:
         known = dict(enumerate(names, start=0 if len(names) == 4 else 1))
         return list(known.items()) if sort == tables.ALL else [(sort, known[sort])] if sort in known else []
 
-    def _event(self, kind: int, sort: int, number: int, di: int) -> bytes | None:
-        if number != 0 or (sort != 0 and kind != 0x30):
+    def _event(self, kind: int, sort: int, number: int, di: int, at_ms: Ms) -> bytes | None:
+        if number:
+            return self._event_record(di, number, at_ms)
+        if sort != 0 and kind != 0x30:
             return None
         octets = 18 if kind in tables.EIGHTEEN else 6 if kind in tables.SIX else 3
         if octets == 3 and kind not in {0x06, 0x10, 0x11, 0x30, 0x35, 0x36, 0x37}:
             return None
-        return bcd(self._counters.get(di, 0), 3) + bytes(octets - 3)
+        counts = bytearray(bcd(self._counters.get(di, 0), 3) + bytes(octets - 3))
+        for at, more in counted(self.happened, di, at_ms).items():
+            before = self._counters.get(di, 0) if at == 0 else 0
+            counts[at : at + 3] = bcd(before + more, 3)
+        return bytes(counts)
+
+    def _event_record(self, di: int, number: int, at_ms: Ms) -> bytes | None:
+        """The n-th newest of its kind; zeros where there is none yet, nothing for a kind that is not written down."""
+        what = kind_of(di & ~0xFF)
+        if what is None or number > tables.EVENT_RECORDS:
+            return None
+        written = sorted((h for h in self.happened if h.what == what and h.at_ms <= at_ms), key=lambda h: -h.at_ms)
+        return octets_of(what, written[number - 1] if number <= len(written) else None, self._stamp, at_ms)
+
+    def _stamp(self, at_ms: Ms) -> bytes:
+        local = self._local(at_ms)
+        return pairs(local.second) + self._minutes(local)
 
     def _parameter(self, sort: int, number: int, at_ms: Ms) -> bytes | None:
         plate = self.plate

@@ -20,6 +20,7 @@ MONTHS = 12
 """Settlement days that a meter remembers."""
 
 FROZEN_DAYS = 62
+EVENT_RECORDS = 10
 DEMAND_MS = 900_000
 NOTHING = 0xFF
 ALL = 0xFF

@@ -23,6 +23,7 @@ from simulator.line.carrier import Carrier
 from simulator.line.disturbance import LineFault, disturb
 from simulator.line.dlt645 import Dlt645Station
 from simulator.line.dlt645_items import Items
+from simulator.line.dlt645_records import Happened
 from simulator.line.modbus_rtu import RtuStation
 from simulator.line.second_master import Question, SecondMaster
 from simulator.line.station import LineClock, Turnaround, seat
@@ -139,13 +140,14 @@ def plan_station(
     faults: Callable[[], Faults],
     start: datetime,
     dlms: DlmsMaking | None = None,
+    happened: Sequence[Happened] = (),
 ) -> StationPlan:
     """The i-th device of a meter's table. Raises ValueError where it does not say who is meant."""
     if meter.protocol == "dlt645":
         if not meter.address:
             raise ValueError(f"meter {name}: a DL/T 645 meter has an address of twelve digits")
         address = f"{int(meter.address) + i:012d}"
-        place, hang = f"address {address}", _dlt645(meter, name, address, sim_meter, faults, start)
+        place, hang = f"address {address}", _dlt645(meter, name, address, sim_meter, faults, start, happened)
     elif dlms is not None:
         place, hang = _dlms(meter, i, name, sim_meter, faults, dlms)
     else:
@@ -173,6 +175,7 @@ def _dlt645(
     sim_meter: Callable[[], SimMeter],
     faults: Callable[[], Faults],
     start: datetime,
+    happened: Sequence[Happened],
 ) -> Callable[[LineClock, int], AnyStation]:
     offset = start.utcoffset()
     assert offset is not None, "a scenario's start names its offset"
@@ -187,6 +190,7 @@ def _dlt645(
             clock_error_s=meter.clock_error_s,
             counters=meter.counters,
             fixed=fixed,
+            happened=happened,
         )
         return Dlt645Station(
             name, address, items, clock, _turnaround(meter, seed), meter.preamble, meter.most_data, meter.edition, seed
