@@ -17,7 +17,7 @@ from edge_agent.assembly import core_of
 from edge_agent.audit.track import Track
 from edge_agent.core import CoreOutcome
 from edge_agent.image import Snapshot
-from edge_agent.model import ClockQuality, ClockState, Letter, Sealed, Severity
+from edge_agent.model import ClockQuality, ClockState, Letter, Quantity, Reading, Sealed, Severity
 from edge_agent.settings import config_files, device_specs, load_site
 from edge_agent.store import Store, StoreFull
 
@@ -101,6 +101,40 @@ def test_state_alone_is_written_once_a_minute(shelf):
         tick(keeper, second * 1000)
     assert len(shelf.ledger) == 3
     assert not any(shelf.urgent)
+
+
+def test_what_meters_say_is_written_when_it_changes_and_now_and_then_and_survives(shelf):
+    def witnesses() -> list[int]:
+        plain = [msgspec.msgpack.decode(zlib.decompress(blob)) for _, blob in shelf.ledger]
+        return [n for n, delta in enumerate(plain) if "witness" in delta]
+
+    keeper = keeping(shelf)
+    for minute in range(25):
+        tick(keeper, minute * 60_000)
+    assert witnesses() == [0, 10, 20]
+    device = keeper._core.ledger.points[0].device
+    counted = Reading(device, Quantity.EVENTS_COVER, 3.0, 1.0, 0, None)
+    keeper._core.witness.feed([(counted, 1_500_000)])
+    tick(keeper, 25 * 60_000)
+    tick(keeper, 26 * 60_000)
+    assert witnesses() == [0, 10, 20, 25]
+    again = keeping(shelf)
+    again.restore()
+    assert again._core.witness.dump() == keeper._core.witness.dump()
+    for at_ms in (3_600_000, 3_610_000):
+        again._core.witness.feed([(counted._replace(value=4.0), at_ms)])
+    assert again._core.witness.rose() == {device: {"cover_open": 1}}
+
+
+def test_a_witness_that_another_version_wrote_is_dropped_with_the_rest(shelf):
+    keeper = keeping(shelf)
+    tick(keeper, 0)
+    key, blob = shelf.ledger[-1]
+    delta = msgspec.msgpack.decode(zlib.decompress(blob))
+    shelf.ledger[-1] = (key, zlib.compress(msgspec.msgpack.encode({**delta, "witness": {"meters": {"m1": 7}}})))
+    again = keeping(shelf)
+    assert again.restore() == 0
+    assert again._core.witness.dump() == {"meters": {}, "recent": []}
 
 
 def test_letters_go_at_once_and_critical_ones_urgently(shelf):

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 EVERY_MS = 3_600_000
 AGAIN_MS = 60_000
-"""Between two questions about one device's log, whatever its counters do."""
+"""Between two questions about one device's log, whatever its counters do; doubled while it does not answer."""
 
 REFUSED_MS = 86_400_000
 """A device that refuses is asked again after a day: settings change."""
@@ -41,6 +41,7 @@ class Witnessing:
         self._logs = frozenset(logs)
         self._asking: dict[DeviceId, asyncio.Task[None]] = {}
         self._next_ms: dict[DeviceId, Ms] = {}
+        self._failures: dict[DeviceId, int] = {}
         self._said: dict[DeviceId, str] = {}
 
     def follow(self, rose: Mapping[DeviceId, Mapping[str, int]], now_ms: Ms) -> None:
@@ -80,11 +81,15 @@ class Witnessing:
             if self._said.get(device) != str(error):
                 log.warning("event log not read", device=device, cause=error.cause.value, detail=str(error))
             self._said[device] = str(error)
-            if error.cause is GapCause.REFUSED:
-                self._next_ms[device] = now_ms + REFUSED_MS
+            self._failures[device] = failures = self._failures.get(device, 0) + 1
+            refused = error.cause is GapCause.REFUSED
+            self._next_ms[device] = now_ms + (
+                REFUSED_MS if refused else min(AGAIN_MS << min(failures - 1, 10), EVERY_MS)
+            )
             self._core.logged(device, None, now_ms)
             return
         self._said.pop(device, None)
+        self._failures.pop(device, None)
         if events:
             log.info("event log read", device=device, entries=len(events))
         self._core.logged(device, events, now_ms)
