@@ -56,6 +56,10 @@ PROOFS = (
         {"EDGE_PROVE_HISTORIES": "1000"},
     ),
     Proof(
+        "witness", "what a meter says happened is told once", "5,000 histories",
+        ("tests/test_witness.py", "tests/test_witness_line.py"), {"EDGE_PROVE_WITNESS": "5000"},
+    ),
+    Proof(
         "agent-kill", "SIGKILL of the agent: nothing lost, nothing twice", "200 kills", ("tests/e2e/test_kill.py",),
         {"EDGE_PROVE_KILLS": "200"},
     ),

@@ -82,10 +82,8 @@ class Witnessing:
                 log.warning("event log not read", device=device, cause=error.cause.value, detail=str(error))
             self._said[device] = str(error)
             self._failures[device] = failures = self._failures.get(device, 0) + 1
-            refused = error.cause is GapCause.REFUSED
-            self._next_ms[device] = now_ms + (
-                REFUSED_MS if refused else min(AGAIN_MS << min(failures - 1, 10), EVERY_MS)
-            )
+            silent_ms = min(AGAIN_MS << min(failures - 1, 10), EVERY_MS)
+            self._next_ms[device] = now_ms + (REFUSED_MS if error.cause is GapCause.REFUSED else silent_ms)
             self._core.logged(device, None, now_ms)
             return
         self._said.pop(device, None)

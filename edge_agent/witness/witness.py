@@ -127,6 +127,8 @@ class Witness:
             story = meter.stories[code]
             if story.rises and self._waits(meter, story.rises[-1].after_ms, now_ms):
                 continue
+            if not story.rises and story.suspect is not None and 0 <= now_ms - story.suspect[1] < LOG_WAIT_MS:
+                continue  # what the log says already, the counter's next reading says as well
             self._busy.discard((device, code))
             out += self._tell(device, meter, code, story, now_ms)
         out.sort(key=lambda w: (w.end_ms, w.point, w.code))
