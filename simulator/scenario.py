@@ -25,7 +25,7 @@ from simulator.dlms.registers import PROFILE as DLMS
 from simulator.dlms.registers import QUANTITIES as ON_DLMS_METERS
 from simulator.dlms.tables import DlmsTable
 from simulator.faults import NEVER_MS, NOT_ON_DLMS, ON_DLMS, ON_LINE, ON_TCP, Fault, FaultKind, Faults
-from simulator.line.dlt645_records import Happened
+from simulator.line.dlt645_records import KINDS, Happened
 from simulator.line.dlt645_tables import PROFILE as DLT645
 from simulator.line.dlt645_tables import quantities_known
 from simulator.line.plan import LinePlan, StationPlan, plan_line, plan_station
@@ -252,6 +252,8 @@ def _event(table: EventTable, start_ms: Ms) -> Event:
 
 
 def _happened(table: EventTable, start_ms: Ms) -> Happened:
+    if table.what not in KINDS or len(table.operator) != 8 or not set(table.operator) <= set("0123456789ABCDEF"):
+        raise ValueError(f"what happened is one of {', '.join(KINDS)}, not {table.what!r}, by eight hex digits")
     until_ms = None if table.until is None else _instant(table.until, start_ms)
     return Happened(table.what, _instant(table.at, start_ms), until_ms, table.operator)
 

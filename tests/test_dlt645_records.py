@@ -29,6 +29,7 @@ from simulator.line.station import seat
 from simulator.line.uart import Format
 from simulator.line.virtual import LoopClock, run_virtual
 from simulator.line.wire import PacedLine
+from simulator.scenario import ScenarioMistake, load_scenario
 from tests.ledger_bench import point
 from tests.lines import T0, sim_meter
 from tests.on_paper import DAY_MS, MINUTE_MS, local_ms
@@ -296,3 +297,39 @@ def test_the_simulator_counts_what_happens_and_knows_every_code():
     assert (items.read(0x03300D03, T0 + HOUR_MS) or b"") == bytes(60)
     assert items.read(0x03350001, T0 + HOUR_MS) is None
     assert items.read(0x03300D0B, T0 + HOUR_MS) is None
+
+
+SCENARIO = """
+[clock]
+start = 2026-03-02T00:00:00+08:00
+[[line]]
+id = "bus"
+[[meter]]
+id = "m1"
+line = "bus"
+protocol = "dlt645"
+address = "123456789012"
+load = { kind = "constant", p_kw = 8 }
+[[meter.event]]
+kind = "happened"
+what = "WHAT"
+at = 3600
+until = 2026-03-02T01:05:00+08:00
+"""
+
+
+def test_a_scenario_fires_what_happens_to_a_meter(tmp_path):
+    path = tmp_path / "covers.toml"
+    path.write_text(SCENARIO.replace("WHAT", "cover_open"))
+    (line,) = load_scenario(path).lines
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        (station,) = line.play(loop, LoopClock(loop, T0)).stations.values()
+        assert isinstance(station, Dlt645Station)
+        assert station.items.happened == (Happened("cover_open", T0 + HOUR_MS, T0 + HOUR_MS + 5 * MINUTE_MS),)
+
+    run_virtual(story())
+    path.write_text(SCENARIO.replace("WHAT", "cover_opened"))
+    with pytest.raises(ScenarioMistake, match="cover_opened"):
+        load_scenario(path)

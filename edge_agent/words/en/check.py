@@ -281,7 +281,6 @@ SENTENCES: dict[str, str] = {
     "check.right.identity_type": "u16, u32, u64, bcd32, digits:<octets> or ascii:<registers>, in quotes",
     "check.right.register_type_dlt645": "bcd6.2 or sbcd2.4 (digits before and after the point, s: with a sign), "
     "demand, demand_time, date, time, clock, ascii:<octets>, digits:<octets> or bits:<octets>, in quotes",
-    "check.right.load_profile_dlt645": "di:06040001/15 (registers) or di:06000001/15 (all classes), minutes last",
     "check.right.register_type": "u16, i16, u32, i32, f32, u64, i64, f64, bcd32 or ascii:<registers>, in quotes",
     "check.right.digits": 'digits before and after the point, such as "6.2"',
 }
