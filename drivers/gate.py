@@ -5,7 +5,7 @@ a `GateRefused`, never a write to a meter. What is not on the list of reads is r
 per kind of link; a link cannot be made without one.
 
 Source: MODBUS Application Protocol V1.1b3, 6.1-6.4 and 6.21; MODBUS Messaging on TCP/IP V1.0b, 3.1.3; DL/T 645-2007,
-5.2 and 7.1-7.3.
+5.2 and 7.1-7.3; DL/T 698.45-2017, 5 and Annex A (frames), 6.3 and Annex D.3 (GET).
 """
 
 from __future__ import annotations
@@ -110,10 +110,55 @@ def _dlt645_address(octets: bytes, *, wildcard: bool, data: bytes) -> None:
         raise GateRefused("not the address of a meter", data)
 
 
+def dlt698(data: bytes) -> None:
+    """Pass exactly one DL/T 698.45 frame with GET of one attribute, of a list of them, or of the next block.
+
+    Of the services of 6.3 that is one, GET (05), and of its kinds normal (1), list (2) and next (5). LINK, CONNECT,
+    RELEASE, SET (06), ACTION (07), REPORT, PROXY (09), SECURITY (16) and whatever is not named are refused; so are GET
+    of records (3, 4) and of a digest (6), which nobody asks here, and a time tag, by which a meter may judge clocks.
+    """
+    frame = data.lstrip(b"\xfe")
+    if len(data) - len(frame) > 4:
+        raise GateRefused("more than four octets FE", data)
+    if len(frame) < 25 or frame[0] != 0x68 or frame[-1] != 0x16:
+        raise GateRefused("not framed by 68 and 16", data)
+    if frame[1] | frame[2] << 8 != len(frame) - 2:
+        raise GateRefused("not exactly one frame", data)
+    # From the client, begun by it, whole, as it is, with user data; to one meter, logical address 0, six octets.
+    if frame[3] != 0x43:
+        raise GateRefused(f"control {frame[3]:02X} is not a client's question", data)
+    if frame[4] != 0x05 or not frame[5:11].hex().isdecimal():
+        raise GateRefused("not the address of one meter", data)
+    for name, check in (("header", frame[1:14]), ("frame", frame[1:-1])):
+        if _crc_x25(check[:-2]) != check[-2] | check[-1] << 8:
+            raise GateRefused(f"the check of the {name} is wrong", data)
+    apdu = frame[14:-3]
+    if apdu[0] != 0x05:
+        raise GateRefused(f"service {apdu[0]} does not read", data)
+    # After the kind: number and priority (bit 6 is reserved); the kind's own octets; no time tag (0).
+    size = {1: 4, 2: 1 + 4 * apdu[3], 5: 2}.get(apdu[1])
+    if size is None:
+        raise GateRefused(f"GET {apdu[1]} is not asked here", data)
+    if apdu[2] & 0x40 or len(apdu) != 3 + size + 1 or apdu[-1] != 0:
+        raise GateRefused("a GET is its kind, its number, what is asked, and no time tag", data)
+    if apdu[1] == 2 and not 1 <= apdu[3] <= 0x7F:
+        raise GateRefused(f"a list of {apdu[3]}", data)
+
+
+def _crc_x25(data: bytes) -> int:
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ 0x8408 if crc & 1 else crc >> 1
+    return crc ^ 0xFFFF
+
+
 GATES: dict[str, Gate] = {
     "modbus-tcp": modbus_tcp,
     "modbus-rtu": modbus_rtu,
     "dlt645": dlt645,
+    "dlt698": dlt698,
 }
 """By protocol; those of DLMS are made by `gate_of`."""
 

@@ -28,6 +28,8 @@ from simulator.faults import NEVER_MS, NOT_ON_DLMS, ON_DLMS, ON_LINE, ON_TCP, Fa
 from simulator.line.dlt645_records import KINDS, Happened
 from simulator.line.dlt645_tables import PROFILE as DLT645
 from simulator.line.dlt645_tables import quantities_known
+from simulator.line.dlt698_items import PROFILE as DLT698
+from simulator.line.dlt698_items import quantities_known as objects_known
 from simulator.line.plan import LinePlan, StationPlan, plan_line, plan_station
 from simulator.modbus import SimUnit
 from simulator.profile import ProfileMistake, SimProfile, load_profile, profiles_dir
@@ -154,12 +156,14 @@ class _Made:
         self.dlms: DlmsMaking | None = None
         if table.protocol != "dlms" and (table.dlms is not None or table.client or table.log):
             raise ValueError(f'meter {table.id}: dlms, client and log are for protocol = "dlms"')
+        if table.protocol in {"dlt645", "dlt698"} and not table.line:
+            raise ValueError(f"meter {table.id}: a DL/T 645 or 698.45 meter hangs on a line")
         if table.protocol == "dlt645":
-            if not table.line:
-                raise ValueError(f"meter {table.id}: a DL/T 645 meter hangs on a line")
             self._profile, known = DLT645, set(quantities_known())
         elif table.protocol == "dlms":
             self._profile, known = DLMS, set(ON_DLMS_METERS)
+        elif table.protocol == "dlt698":
+            self._profile, known = DLT698, set(objects_known())
         else:
             self._profile = _find_profile(table.profile, folder, profiles)
             known = {register.quantity for register in self._profile.registers}
@@ -171,6 +175,8 @@ class _Made:
         foreign = (ON_TCP if table.line else ON_LINE) | (NOT_ON_DLMS if table.protocol == "dlms" else ON_DLMS)
         if table.protocol == "dlt645":
             foreign |= {FaultKind.HOLE, FaultKind.SWAPPED}
+        elif table.protocol == "dlt698":
+            foreign |= {FaultKind.HOLE, FaultKind.SWAPPED, FaultKind.BUSY}
         for fault in self.faults().all:
             if fault.kind in foreign:
                 raise ValueError(f"meter {table.id}: {fault.kind} cannot happen there")

@@ -84,26 +84,28 @@ class EventTable(_Table):
 class MeterTable(_Table):
     id: str
     load: LoadTable
-    profile: str = ""  # DL/T 645 and DLMS meters need none
+    profile: str = ""  # only Modbus meters need one
     unit: UnitId = 1
     line: str = ""  # "": behind a TCP port
-    protocol: Literal["modbus", "dlt645", "dlms"] = "modbus"
-    address: Annotated[str, Meta(pattern=r"^(\d{12})?$")] = ""  # DL/T 645
+    protocol: Literal["modbus", "dlt645", "dlt698", "dlms"] = "modbus"
+    address: Annotated[str, Meta(pattern=r"^(\d{12})?$")] = ""  # DL/T 645 and 698.45
     turnaround_ms: Annotated[float, Meta(ge=0)] = 30.0
     jitter_ms: Annotated[float, Meta(ge=0)] = 0.0
     baud: int | None = None  # of the device, where it is not the line's
     parity: Literal["N", "E", "O"] | None = None
     twin: bool = False  # shares its place with another device of the line, as it should not
     identity: list[str] = []  # Modbus: vendor, product code, revision
-    preamble: Annotated[int, Meta(ge=0, le=8)] = 4  # DL/T 645: FE octets before a reply
+    preamble: Annotated[int, Meta(ge=0, le=8)] = 4  # DL/T 645 and 698.45: FE octets before a reply
     most_data: Annotated[int, Meta(ge=8, le=200)] = 200  # DL/T 645: octets in one reply
     edition: Literal[2007, 1997] = 2007
+    most_apdu: Annotated[int, Meta(ge=64, le=1024)] = 512  # DL/T 698.45: octets of an answer that is not cut in blocks
+    lists: bool = True  # DL/T 698.45: whether it is asked for several objects at once
     clock_error_s: float = 0.0
-    counters: dict[str, int] = {}  # DL/T 645: event counts by identifier
-    items: dict[str, str] = {}  # DL/T 645: octets as they go out, hex, by identifier
     dlms: DlmsTable | None = None
     client: list[ClientTable] = []  # DLMS
     log: list[LogTable] = []  # DLMS
+    counters: dict[str, int] = {}  # DL/T 645 and 698.45: event counts by identifier
+    items: dict[str, str] = {}  # DL/T 645 and 698.45: octets as they go out, hex, by identifier
     port: int | None = None
     count: Annotated[int, Meta(ge=1)] = 1
     spread: Literal["unit", "port"] = "unit"  # what grows by one from meter to meter where count > 1
@@ -129,7 +131,8 @@ class LineFaultTable(_Table, rename={"from_": "from"}):
 
 
 class AskTable(_Table):
-    """A question of a second master: a Modbus one to a unit, or a DL/T 645 one to an address."""
+    """A question of a second master: a Modbus one to a unit, or to an address a DL/T 645 one, or with `object` a DL/T
+    698.45 one."""
 
     unit: UnitId = 1
     function: Annotated[int, Meta(ge=1, le=4)] = 4
@@ -137,6 +140,7 @@ class AskTable(_Table):
     count: Annotated[int, Meta(ge=1, le=125)] = 2
     address: Annotated[str, Meta(pattern=r"^(\d{12})?$")] = ""
     item: Annotated[str, Meta(pattern=r"^[0-9A-F]{8}$")] = "00010000"
+    object: Annotated[str, Meta(pattern=r"^([0-9A-F]{8})?$")] = ""
 
 
 class MasterTable(_Table):

@@ -1,6 +1,7 @@
 """The checksums by which frames of the protocols on a serial line are told from noise.
 
-Source: MODBUS over Serial Line V1.02, 6.2.2 (CRC); ISO/IEC 13239, 4.2.5.2 (HCS and FCS of HDLC).
+Source: MODBUS over Serial Line V1.02, 6.2.2 (CRC); ISO/IEC 13239, 4.2.5.2 (HCS and FCS of HDLC); DL/T
+698.45-2017, Annex A (the same).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def is_modbus_rtu(frame: bytes | bytearray | memoryview) -> bool:
 
 
 def hdlc_check(data: bytes | bytearray | memoryview) -> int:
-    """HCS or FCS of HDLC (CRC-16/X-25); on the wire its low byte goes first."""
+    """HCS or FCS of HDLC and of DL/T 698.45 (CRC-16/X-25); on the wire its low byte goes first."""
     crc = 0xFFFF
     for byte in data:
         crc = crc >> 8 ^ _HDLC[(crc ^ byte) & 0xFF]

@@ -1,10 +1,10 @@
 """Listen before you speak: who else is master on a serial line.
 
 A utility's collection terminal may own the line, and a second master breaks its readings. `Overhearing` follows what is
-said: whole Modbus RTU, DL/T 645 and DLMS HDLC frames are known by their own checksums wherever they begin; what is
-no frame is noise, or a master at another speed. Of the frames those that ask count as a master's.
+said: whole Modbus RTU, DL/T 645, DL/T 698.45 and DLMS HDLC frames are known by their own checksums wherever they begin;
+what is no frame is noise, or a master at another speed. Of the frames those that ask count as a master's.
 
-Source: MODBUS over Serial Line V1.02; DL/T 645-2007, 5.2; IEC 62056-46, 6.4.
+Source: MODBUS over Serial Line V1.02; DL/T 645-2007, 5.2; DL/T 698.45-2017, 5 and Annex A; IEC 62056-46, 6.4.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from drivers.link.framing import Framing
 from edge_agent.ports import LinkDown
 
 _LONGEST = 300
-"""Bytes that one frame may take here; of a longer one (HDLC) the header is enough."""
+"""Bytes that one frame may take here; of a longer one (HDLC, DL/T 698.45) the header is enough."""
 
 _FRAME_GAP_S = 0.25
 """After such a silence what was begun has no end any more."""
@@ -38,7 +38,7 @@ LINGER_S = 10.0
 class Overheard(NamedTuple):
     """One frame of somebody else's."""
 
-    protocol: str  # "Modbus RTU", "DL/T 645", "DLMS HDLC"
+    protocol: str  # "Modbus RTU", "DL/T 645", "DL/T 698.45", "DLMS HDLC"
     asks: bool
     master: str  # the master's own address; "" where the protocol has none
     device: str
@@ -128,7 +128,7 @@ class Overhearing:
                 self._take(frame)
                 at += length
             else:
-                stray += buffer[at] != 0xFE  # a preamble of DL/T 645
+                stray += buffer[at] != 0xFE  # a preamble of DL/T 645 and 698.45
                 at += 1
         del buffer[:at]
         self.stray += stray
@@ -190,7 +190,10 @@ async def listen(
 
 def _frame_at(buffer: bytearray, at: int) -> tuple[Overheard, int] | bool | None:
     """The frame that begins there and its length; None: it may become one; False: it cannot."""
-    later = False
+    header = _dlt698_header(buffer, at)
+    if header and (whole := _dlt698(buffer, at, header)) is not False:
+        return whole  # a header with its own check right: nothing else begins there
+    later = header is None
     for kind in (_dlt645, _hdlc, _modbus):
         found = kind(buffer, at)
         if isinstance(found, tuple):
@@ -214,6 +217,41 @@ def _dlt645(buffer: bytearray, at: int) -> tuple[Overheard, int] | bool | None:
         return False
     device = frame[6:0:-1].hex().upper()
     return Overheard("DL/T 645", not frame[8] & 0x80, "", device, frame), length
+
+
+def _dlt698_header(buffer: bytearray, at: int) -> int | None:
+    """Octets up to the header's own check, which is right; 0: it is no header; None: it may become one."""
+    if buffer[at] != 0x68:
+        return 0
+    have = len(buffer) - at
+    if have > 3 and (buffer[at + 3] & 0x10 or buffer[at + 3] & 7 not in {1, 3}):
+        return 0
+    if have < 5:
+        return None
+    length = 7 + (buffer[at + 4] & 0x0F)
+    if (buffer[at + 1] | buffer[at + 2] << 8) < length + 4:
+        return 0
+    if have < length + 2:
+        return None
+    check = buffer[at + length] | buffer[at + length + 1] << 8
+    return length if hdlc_check(buffer[at + 1 : at + length]) == check else 0
+
+
+def _dlt698(buffer: bytearray, at: int, header: int) -> tuple[Overheard, int] | bool | None:
+    """A frame whose header is right, by its second check; of a long one the header is enough."""
+    whole = (buffer[at + 1] | buffer[at + 2] << 8) + 2
+    if whole <= _LONGEST:
+        if len(buffer) - at < whole:
+            return None
+        end = at + whole
+        right = hdlc_check(buffer[at + 1 : end - 3]) == buffer[end - 3] | buffer[end - 2] << 8
+        if not right or buffer[end - 1] != 0x16:
+            return False
+    length = min(whole, len(buffer) - at)
+    address = buffer[at + 5 : at + header - 1][::-1].hex().upper()
+    master = f"{buffer[at + header - 1]}" if buffer[at + header - 1] else ""
+    asks = not buffer[at + 3] & 0x80
+    return Overheard("DL/T 698.45", asks, master, address, bytes(buffer[at : at + length])), length
 
 
 def _hdlc(buffer: bytearray, at: int) -> tuple[Overheard, int] | bool | None:
@@ -320,5 +358,5 @@ def _named(protocol: str, master: str, asked: tuple[str, ...]) -> str:
 
 def _listed(protocol: str, devices: tuple[str, ...]) -> str:
     shown = ", ".join(devices[:8]) + (f" and {len(devices) - 8} more" if len(devices) > 8 else "")
-    what = {"Modbus RTU": "unit", "DL/T 645": "meter", "DLMS HDLC": "server"}[protocol]
+    what = {"Modbus RTU": "unit", "DL/T 645": "meter", "DL/T 698.45": "meter", "DLMS HDLC": "server"}[protocol]
     return f"{what}{'s' if len(devices) > 1 else ''} {shown}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -34,15 +35,20 @@ class _Kind(NamedTuple):
     drivers: tuple[str, ...]
 
 
+_ON_LINES = ("modbus", "dlt645", "dlt698", "dlms")
+
 KINDS = {
     "modbus-tcp": _Kind(("host", "port", "connect_timeout_s"), ("host",), ("modbus",)),
     "dlms-tcp": _Kind(("host", "port", "connect_timeout_s"), ("host",), ("dlms",)),
-    "serial": _Kind(("path", *_LINE), ("path",), ("modbus", "dlt645", "dlms")),
-    "tcp-serial": _Kind(("host", "port", "connect_timeout_s", *_LINE), ("host", "port"), ("modbus", "dlt645", "dlms")),
+    "serial": _Kind(("path", *_LINE), ("path",), _ON_LINES),
+    "tcp-serial": _Kind(("host", "port", "connect_timeout_s", *_LINE), ("host", "port"), _ON_LINES),
 }
 
-ADDRESSED_BY = {"modbus": "unit", "dlt645": "address", "dlms": "dlms"}
+ADDRESSED_BY = {"modbus": "unit", "dlt645": "address", "dlt698": "address", "dlms": "dlms"}
 """The key that says which device on the link is meant."""
+
+EXTRAS = {"dlt698": "dlt698"}
+"""Drivers that need a package which not every gateway has, and its name, which is the extra's as well."""
 
 
 def check_links(site: Given, report: Report) -> None:
@@ -158,6 +164,9 @@ def _check_profile(device: Given, link: Given | None, profiles: Profiles, report
         )
         return
     _check_address(device, profile.driver, report)
+    extra = EXTRAS.get(profile.driver)
+    if extra and find_spec(extra) is None:
+        report.add("extra_missing", device.at("profile"), profile=name, extra=extra)
     if link and kind and link.get("data_bits") == 7 and "data_bits" in kind.keys:
         report.add("seven_bits", link.at("data_bits"), device=device.get("id"), driver=profile.driver)
 

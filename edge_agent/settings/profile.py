@@ -28,6 +28,7 @@ DRIVERS_TYPES = {
     "dlt645": re.compile(
         r"\A(s?bcd([1-9]|1[0-9])\.[0-9]|demand|demand_time|date|time|clock|(ascii|digits|bits):[1-9][0-9]?)\Z"
     ),
+    "dlt698": re.compile(r"\A([ui](8|16|32|64)|demand|demand_time|clock|digits|ascii|bits)\Z"),
 }
 """The types that a driver knows; a profile of another driver has whatever type that driver reads."""
 
@@ -45,6 +46,7 @@ _RECORD_ITEM = re.compile(r"\Adi:(?:0600|0604)0001/[1-9][0-9]{0,2}\Z")
 """A load profile's object; a DL/T 645 load record and its minutes."""
 _NUMBERED = {1, 3, 4, 5}
 """Interface classes that hold numbers: data, register, extended register, demand register."""
+_OAD = re.compile(r"\Aoad:([0-9A-F]{8})(/[1-9][0-9]?(\.[1-9][0-9]?)*)?\Z")
 _ASCII = re.compile(r"\Aascii:([1-9][0-9]?)\Z")
 
 Text = Annotated[str, Meta(min_length=1, max_length=400, extra={"right": "text"})]
@@ -262,6 +264,9 @@ def _check_place(register: Given, quantity: Quantity, profile: Given, report: Re
     if driver == "dlt645":
         _check_item(register, quantity, kind, address, report)
         return
+    if driver == "dlt698":
+        _check_object(register, quantity, kind, address, report)
+        return
     text = _ASCII.match(kind) if kind else None
     width = int(text.group(1)) if text else WIDTH.get(kind or "", 0)
     if text and UNIT[quantity]:
@@ -304,3 +309,11 @@ def _check_item(register: Given, quantity: Quantity, kind: str | None, address: 
     digits = register.get("digits")
     if digits is not None and digits != f"{whole}.{decimals}":
         report.add("register_digits", register.at("digits"), quantity=quantity, got=digits, type=kind)
+
+
+def _check_object(register: Given, quantity: Quantity, kind: str | None, address: str | None, report: Report) -> None:
+    """DL/T 698.45: an object attribute and the way to a value in it; a number for what is one."""
+    if address is not None and not _OAD.match(address):
+        report.add("register_object", register.at("address"), quantity=quantity, got=address[:60])
+    if kind is not None and (kind[0] in "ui" or kind == "demand") != (UNIT[quantity] != ""):
+        report.add("register_value", register.at("type"), quantity=quantity, got=kind)

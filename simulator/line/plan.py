@@ -18,12 +18,14 @@ from simulator.device import SimMeter
 from simulator.dlms.plan import DlmsMaking, hdlc_octets
 from simulator.dlms.station import DlmsStation
 from simulator.faults import NEVER_MS, Faults
-from simulator.line import dlt645, modbus_rtu
+from simulator.line import dlt645, dlt698, modbus_rtu
 from simulator.line.carrier import Carrier
 from simulator.line.disturbance import LineFault, disturb
 from simulator.line.dlt645 import Dlt645Station
 from simulator.line.dlt645_items import Items
 from simulator.line.dlt645_records import Happened
+from simulator.line.dlt698 import Dlt698Station
+from simulator.line.dlt698_items import Objects
 from simulator.line.modbus_rtu import RtuStation
 from simulator.line.second_master import Question, SecondMaster
 from simulator.line.station import LineClock, Turnaround, seat
@@ -32,7 +34,7 @@ from simulator.line.wire import PacedLine
 from simulator.modbus import SimUnit
 from simulator.tables import AskTable, Instant, LineTable, MasterTable, MeterTable
 
-AnyStation = RtuStation | Dlt645Station | DlmsStation
+AnyStation = RtuStation | Dlt645Station | Dlt698Station | DlmsStation
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,11 +145,15 @@ def plan_station(
     happened: Sequence[Happened] = (),
 ) -> StationPlan:
     """The i-th device of a meter's table. Raises ValueError where it does not say who is meant."""
-    if meter.protocol == "dlt645":
+    if meter.protocol in {"dlt645", "dlt698"}:
         if not meter.address:
-            raise ValueError(f"meter {name}: a DL/T 645 meter has an address of twelve digits")
+            raise ValueError(f"meter {name}: a DL/T 645 or 698.45 meter has an address of twelve digits")
         address = f"{int(meter.address) + i:012d}"
-        place, hang = f"address {address}", _dlt645(meter, name, address, sim_meter, faults, start, happened)
+        place = f"address {address}"
+        if meter.protocol == "dlt645":
+            hang = _dlt645(meter, name, address, sim_meter, faults, start, happened)
+        else:
+            hang = _dlt698(meter, name, address, sim_meter, faults, start)
     elif dlms is not None:
         place, hang = _dlms(meter, i, name, sim_meter, faults, dlms)
     else:
@@ -222,11 +228,44 @@ def _dlms(
     return f"hdlc {table.sap}" + ("" if physical is None else f"/{physical}"), hang
 
 
+def _dlt698(
+    meter: MeterTable,
+    name: str,
+    address: str,
+    sim_meter: Callable[[], SimMeter],
+    faults: Callable[[], Faults],
+    start: datetime,
+) -> Callable[[LineClock, int], AnyStation]:
+    offset = start.utcoffset()
+    assert offset is not None, "a scenario's start names its offset"
+    fixed = {oad: bytes.fromhex(octets) for oad, octets in meter.items.items()}
+
+    def hang(clock: LineClock, seed: int) -> Dlt698Station:
+        objects = Objects(
+            sim_meter(),
+            address,
+            faults(),
+            utc_offset_min=int(offset.total_seconds() // 60),
+            clock_error_s=meter.clock_error_s,
+            counters=meter.counters,
+            fixed=fixed,
+        )
+        return Dlt698Station(
+            name, address, objects, clock, _turnaround(meter, seed), meter.preamble, meter.most_apdu,
+            lists=meter.lists, seed=seed,
+        )  # fmt: skip
+
+    return hang
+
+
 def _turnaround(meter: MeterTable, seed: int) -> Turnaround:
     return Turnaround(meter.turnaround_ms / 1000, meter.jitter_ms / 1000, Random(seed))
 
 
 def _question(ask: AskTable) -> Question:
+    if ask.address and ask.object:
+        question = dlt698.asking(ask.address, (int(ask.object, 16),))
+        return Question(b"\xfe" * 4 + question, lambda came: dlt698.answers(question, came))
     if ask.address:
         asked = dlt645.to_bytes(
             dlt645.address_octets(ask.address), dlt645.READ, int(ask.item, 16).to_bytes(4, "little")

@@ -28,7 +28,10 @@ TOO_HEAVY = {
     "simulator": "the agent does not know whether its meters are real",
     "pymodbus.server": "the agent asks, it does not answer",
     "drivers.modbus": "a driver loads when the site file names it",
+    "dlt698": "12 MiB, for sites with such meters",
     "drivers.dlms": "a driver loads when the site file names it",
+    "drivers.dlt645": "a driver loads when the site file names it",
+    "drivers.dlt698": "a driver loads when the site file names it",
     "drivers.gate_dlms": "a gate loads with the first voice that needs it",
 }
 

@@ -206,6 +206,13 @@ SENTENCES: dict[str, str] = {
     "check.register_wide.right": "correct the type, or max_registers",
     "check.register_item.wrong": '{where}: {quantity}: "{got}" is no DL/T 645 data identifier',
     "check.register_item.right": 'such as "di:00010000", or "di:0201FF00/2" for the second item of a block',
+    "check.register_object.wrong": '{where}: {quantity}: "{got}" is no DL/T 698.45 object attribute',
+    "check.register_object.right": 'such as "oad:00100200", or "oad:20000200/2" for the second value in it',
+    "check.register_value.wrong": '{where}: {quantity} does not go with the type "{got}": one is a number, one a text',
+    "check.register_value.right": "u8 to u64, i8 to i64 or demand for a number; ascii, digits, bits, clock or "
+    "demand_time for a text",
+    "check.extra_missing.wrong": "{where}: {profile} needs a package that is not installed",
+    "check.extra_missing.right": 'install the extra {extra}: pip install "edge-agent[{extra}]"',
     "check.register_kind.wrong": '{where}: {quantity} does not go with the type "{got}": one is a number, one a text',
     "check.register_kind.right": "bcd6.2, sbcd2.4 or demand for a number; ascii:, digits:, bits:, date, time, clock "
     "or demand_time for a text",
@@ -281,6 +288,8 @@ SENTENCES: dict[str, str] = {
     "check.right.identity_type": "u16, u32, u64, bcd32, digits:<octets> or ascii:<registers>, in quotes",
     "check.right.register_type_dlt645": "bcd6.2 or sbcd2.4 (digits before and after the point, s: with a sign), "
     "demand, demand_time, date, time, clock, ascii:<octets>, digits:<octets> or bits:<octets>, in quotes",
+    "check.right.register_type_dlt698": "u8, u16, u32, u64, i8, i16, i32, i64, demand, demand_time, clock, digits, "
+    "ascii or bits, in quotes",
     "check.right.register_type": "u16, i16, u32, i32, f32, u64, i64, f64, bcd32 or ascii:<registers>, in quotes",
     "check.right.digits": 'digits before and after the point, such as "6.2"',
 }
