@@ -120,7 +120,7 @@ def dlt698(data: bytes) -> None:
     frame = data.lstrip(b"\xfe")
     if len(data) - len(frame) > 4:
         raise GateRefused("more than four octets FE", data)
-    if len(frame) < 25 or frame[0] != 0x68 or frame[-1] != 0x16:
+    if len(frame) < 21 or frame[0] != 0x68 or frame[-1] != 0x16:
         raise GateRefused("not framed by 68 and 16", data)
     if frame[1] | frame[2] << 8 != len(frame) - 2:
         raise GateRefused("not exactly one frame", data)

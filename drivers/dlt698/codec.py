@@ -142,7 +142,7 @@ def raw(apdu: bytes, oad: int, path: tuple[int, ...]) -> bytes:
         for result in attributes if isinstance(attributes, list) else ():
             if not isinstance(result, AttributeResult) or _number(result.attribute) != oad:
                 continue
-            data = result.result
+            data: object = result.result
             for step in path:
                 inner = data.value if isinstance(data, Data) else None
                 if not isinstance(inner, list) or len(inner) < step or not isinstance(inner[step - 1], Data):

@@ -1,7 +1,7 @@
 """Asks a line's meters, one question at a time, joins what comes in several blocks, and names what went wrong.
 
-A list that a meter refuses, or at which it keeps silent while it answers other questions, is asked for attribute by
-attribute from then on.
+A list that a meter refuses, at which it keeps silent while it answers other questions, or whose answer cannot be read
+(one text that is padded with zeros makes a whole list illegible), is asked for attribute by attribute from then on.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from drivers.dlt698.codec import Dar, Value
-from drivers.dlt698.exchange import Exchange, Session
+from drivers.dlt698.exchange import Exchange, Illegible, Session
 from drivers.dlt698.planning import Question, plan_of, split
 from drivers.link import Answer, Link, converse
 from drivers.link.latency import Latency, LatencyFilter
@@ -62,11 +62,13 @@ class Dlt698Driver:
                 continue
             try:
                 answer = await self._attributes(plan.address, oads)
-            except Refused as error:
+            except (Refused, Illegible) as error:
                 if parts := split(question):
-                    for part in parts:
-                        part.refused |= {oad: why for oad, why in question.refused.items() if oad in part.oads}
                     plan.questions[n : n + 1] = parts
+                    continue
+                if isinstance(error, Illegible):
+                    found += question.gaps(error.cause, self._now_ms(), str(error))
+                    n += 1
                     continue
                 question.refuse(oads, str(error), self._now_ms())
                 found += question.outcomes({}, self._now_ms(), None)

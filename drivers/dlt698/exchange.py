@@ -32,6 +32,8 @@ from edge_agent.ports import BadReply, DriverError, NoReply, Refused
 LATEST_MS = 60_000
 """No answer comes later than this."""
 
+GET_ANSWER = 0x85
+
 _DAR = {
     3: "reading it is not allowed",
     4: "no such object",
@@ -42,6 +44,10 @@ _DAR = {
 """What data access results mean, as far as public sources say; the others are shown as numbers."""
 
 _ERRORS = {1: "the question cannot be parsed", 2: "the service is not supported"}
+
+
+class Illegible(BadReply):
+    """The frame is right and is the answer, and no sense can be made of what it holds."""
 
 
 class Asked(NamedTuple):
@@ -194,7 +200,8 @@ class Exchange:
         try:
             said = codec.understood(telegram.apdu)
         except codec.Unreadable as error:
-            raise BadReply(f"{telegram.address}: an APDU that cannot be read: {error}") from error
+            self._reply = telegram.raw
+            raise Illegible(f"meter {asked.address}: an answer that cannot be read: {error}") from error
         if isinstance(said, codec.Other):
             self._reply = telegram.raw
             raise Refused(f"meter {asked.address} says {said.name}")
@@ -240,7 +247,7 @@ def _number_of(telegram: Telegram) -> int | None:
     try:
         said = codec.understood(telegram.apdu)
     except codec.Unreadable:
-        return None
+        return telegram.apdu[2] % PIIDS if telegram.apdu[0] == GET_ANSWER and len(telegram.apdu) > 2 else None
     return said.piid if isinstance(said, Got | Error) else None
 
 

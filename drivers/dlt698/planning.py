@@ -78,6 +78,7 @@ def requests(device: DeviceSpec) -> tuple[Request, ...]:
     Raises ValueError, naming the register, for a profile or an address that cannot be read as it says.
     """
     address = address_of(device.address or device.unit)
+    layout(device.profile.registers)  # says what is wrong with them, if anything is
 
     def every_s(register: Register) -> float:
         return device.every_s or register.every_s
@@ -112,7 +113,10 @@ def split(question: Question) -> list[Question]:
     """The attributes of a list, each as a question of its own; none: it asks for one already."""
     if len(question.oads) < 2:
         return []
-    return [Question(question.device, tuple(g)) for _, g in groupby(question.registers, key=lambda r: place_of(r).oad)]
+    parts = [Question(question.device, tuple(g)) for _, g in groupby(question.registers, key=lambda r: place_of(r).oad)]
+    for part in parts:
+        part.refused = {oad: why for oad, why in question.refused.items() if oad in part.oads}
+    return parts
 
 
 def _shared(registers: tuple[Register, ...], most: int) -> Iterator[tuple[Register, ...]]:

@@ -204,13 +204,13 @@ class Objects:
             case 0x4101:
                 return integer(0x11, 1)
             case 0x4103:
-                return text("SIM-ASSET-0001".ljust(32, "\0"))
+                return text("SIM-ASSET-0001".ljust(32))
             case 0x4104:
-                return text("220V".ljust(6, "\0"))
+                return text("220V".ljust(6))
             case 0x4105:
-                return text("1.5A".ljust(6, "\0"))
+                return text("1.5A".ljust(6))
             case 0x4106:
-                return text("6A".ljust(6, "\0"))
+                return text("6A".ljust(6))
         return None
 
     def _number(self, shown: Shown, quantity: str, at_ms: Ms) -> bytes:
