@@ -262,7 +262,8 @@ class Register:
     """Where one quantity sits in a device (profile data)."""
 
     quantity: Quantity
-    address: str  # driver's own notation: "input:0x0048" for Modbus, "di:0201FF00/1" for DL/T 645
+    address: str  # driver's own notation: "input:0x0048" for Modbus, "di:0201FF00/1" for DL/T 645,
+    # "oad:20000200/1" for DL/T 698.45
     type: (
         str  # Modbus: "u16" "i16" "u32" "i32" "u64" "i64" "f32" "f64" "bcd32" "ascii:<registers>"; others: the driver's
     )
@@ -366,7 +367,7 @@ class DeviceSpec:
     unit: int  # Modbus; 0 where `address` says who is meant
     profile: Profile
     every_s: float | None = None  # overrides the profile's cadence
-    address: str = ""  # DL/T 645: 12 digits
+    address: str = ""  # DL/T 645 and 698.45: 12 digits
     zone: str = "UTC"  # IANA name of the zone in which the device's local time is: that of its point
     dlms: DlmsSpec | None = None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +34,7 @@ from edge_agent.model import (
     Register,
 )
 from edge_agent.ports import BadReply, NoReply
+from edge_agent.settings import check, link_rules
 from edge_agent.settings.mistake import SiteError
 from edge_agent.settings.profile import load_profile
 from simulator.line.virtual import run_virtual
@@ -245,8 +248,10 @@ def test_one_illegible_value_does_not_cost_the_others():
         return framed(METER, got(asked.piid, *(result(oad, padded[oad]) for oad in asked.oads)))
 
     line = Line(answer)
-    assert line.read(request_of(E, F, text)) == {E[0]: 5000.0, F[0]: 50.02, "rated_voltage": "bad_reply"}
-    assert line.asked == [[ENERGY, FREQUENCY, 0x41040200], [ENERGY], [FREQUENCY], [0x41040200]]
+    request = request_of(E, F, text)
+    assert line.read(request) == dict.fromkeys((E[0], F[0], "rated_voltage"), "bad_reply")
+    assert line.read(request) == {E[0]: 5000.0, F[0]: 50.02, "rated_voltage": "bad_reply"}
+    assert line.asked[1:] == [[ENERGY, FREQUENCY, 0x41040200], [ENERGY], [FREQUENCY], [0x41040200]]
 
 
 def test_a_living_meter_that_keeps_silent_at_a_list_is_asked_attribute_by_attribute():
@@ -288,12 +293,13 @@ def test_an_attribute_that_is_refused_is_a_gap_with_its_words_and_asked_again_af
 
 def test_a_meter_that_refuses_everything_is_not_asked_for_an_hour():
     clock = Clock()
-    line = Line(lambda asked: framed(METER, b"\x90\x00\x04\x01\x02\x03\x04\x00"), clock)
+    line = Line(lambda asked: framed(METER, bytes.fromhex("90 00 04 01020304 00")), clock)
     request = request_of(E)
     for _ in range(3):
         (gap,) = asyncio.run(line.driver.read(request))
         assert isinstance(gap, Gap)
-    assert len(line.asked) in {1, 3}
+        assert (gap.cause, "security module" in gap.detail) == ("refused", True)
+    assert line.asked == [[ENERGY]]
     clock.ms += REFUSED_FOR_MS
     line.answer = right
     assert line.read(request) == {E[0]: 5000.0}
@@ -528,3 +534,67 @@ def test_a_mistake_in_a_profile_is_said_in_words(tmp_path, right, wrong, says):
     with pytest.raises(SiteError) as caught:
         load_profile(path)
     assert any(says in m.sentence() for m in caught.value.mistakes), [m.sentence() for m in caught.value.mistakes]
+
+
+# --- the extra
+
+
+SITE = """
+[site]
+gateway = "gw-0001"
+[[link]]
+id = "line"
+kind = "serial"
+path = "/dev/serial/by-id/usb-x"
+[[device]]
+id = "m1"
+link = "line"
+address = "000012345678"
+profile = "dlt698-3p"
+"""
+
+
+def said_of(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "site.toml"
+    path.write_text(text, encoding="utf-8")
+    return [s for m in check(path) if "m1" in m.key_path and ": hint: " not in (s := m.sentence())]
+
+
+def test_a_site_names_such_a_meter_by_its_twelve_digits(tmp_path):
+    assert said_of(tmp_path, SITE) == []
+    (by_unit,) = said_of(tmp_path, SITE.replace('address = "000012345678"', "unit = 5"))[:1]
+    assert "address" in by_unit
+    (elsewhere,) = said_of(tmp_path, SITE.replace('kind = "serial"\npath = "/dev/serial/by-id/usb-x"',
+                                                  'kind = "modbus-tcp"\nhost = "192.168.1.5"'))  # fmt: skip
+    assert "dlt698" in elsewhere
+
+
+def test_without_the_extra_the_site_check_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(link_rules, "find_spec", lambda name: None)
+    (missing,) = said_of(tmp_path, SITE)
+    assert 'pip install "edge-agent[dlt698]"' in missing
+
+
+def test_without_the_extra_the_driver_says_what_to_install_and_listening_still_knows_the_protocol():
+    """In a process of its own, where the package cannot be found."""
+    code = """
+import sys
+sys.modules["dlt698"] = None
+from drivers.link import Framing
+from drivers.link.listening import Overhearing
+from drivers.gate import dlt698
+question = bytes.fromhex("68 1700 43 05 070919051620 00 1560 0501014001020000 C607 16")
+ear = Overhearing(Framing())
+ear.hear(question, 0.0)
+dlt698(question)
+print(ear.heard().masters)
+import drivers.dlt698
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "a DL/T 698.45 master that asks meter 201605190907" in done.stdout
+    assert (
+        'ModuleNotFoundError: DL/T 698.45 meters need the extra dlt698: pip install "edge-agent[dlt698]"' in done.stderr
+    )

@@ -4,7 +4,8 @@ Each case goes the way of every byte, through the voice of its protocol on a lin
 sent is judged here by the standards, apart from the gate: which functions and controls read, and in what form.
 
 Source of the judge: MODBUS Application Protocol V1.1b3, 6.1 to 6.4 and 6.21; MODBUS over Serial Line V1.02, 2.2 and
-2.5.1; MODBUS Messaging on TCP/IP V1.0b, 3.1.3; DL/T 645-2007, 5.2, 7.1 to 7.3 and 7.5 (times are set by broadcast).
+2.5.1; MODBUS Messaging on TCP/IP V1.0b, 3.1.3; DL/T 645-2007, 5.2, 7.1 to 7.3 and 7.5 (times are set by broadcast);
+DL/T 698.45-2017, 5, 6.3 and Annexes A and D.3.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import pytest
 
 from drivers.dlt645 import exchange as dlt_exchange
 from drivers.dlt645.frame import address_of, encode
+from drivers.dlt698 import exchange as dlt698_exchange
+from drivers.dlt698 import frame as dlt698_frame
 from drivers.gate import GATES, Gate, GateRefused
 from drivers.link import Framing, MemoryLink, Voice
 from drivers.modbus.exchange import Session
@@ -28,7 +31,7 @@ from edge_agent.fieldbus import FieldLine
 from edge_agent.model import UNIT, DeviceSpec, LinkSpec, Profile, Quantity, Register
 from edge_agent.ports import DriverError
 from simulator.line.virtual import run_virtual
-from tests import figures
+from tests import figures, on_698
 from tests.meters import mbap
 from tests.mutations import crc, mutated, rtu
 from tests.test_dlt645 import framed
@@ -79,10 +82,32 @@ def reads_dlt645(data: bytes) -> bool:
     return (frame[8], frame[9]) in {(0x11, 4), (0x12, 5), (0x13, 0)}
 
 
+def reads_dlt698(data: bytes) -> bool:
+    """At most four FE, then one frame of a client to one meter; GET of one attribute, of some, or of a block."""
+    start = data.find(b"\x68")
+    if not 0 <= start <= 4 or data[:start] != b"\xfe" * start:
+        return False
+    frame = data[start:]
+    if len(frame) < 19 or int.from_bytes(frame[1:3], "little") != len(frame) - 2 or frame[-1] != 0x16:
+        return False
+    if (frame[3], frame[4]) != (0x43, 5) or any(o >> 4 > 9 or o & 15 > 9 for o in frame[5:11]):
+        return False
+    if frame[12:14] != on_698.x25(frame[1:12]) or frame[-3:-1] != on_698.x25(frame[1:-3]):
+        return False
+    apdu = frame[14:-3]
+    if len(apdu) < 4 or apdu[0] != 5 or apdu[2] & 0x40 or apdu[-1] != 0:
+        return False
+    asked = apdu[3:-1]
+    if apdu[1] == 2:
+        return 1 <= asked[0] <= 127 and len(asked) == 1 + 4 * asked[0]
+    return (apdu[1], len(asked)) in {(1, 4), (5, 2)}
+
+
 JUDGES: dict[str, Callable[[bytes], bool]] = {
     "modbus-tcp": reads_tcp,
     "modbus-rtu": reads_rtu,
     "dlt645": reads_dlt645,
+    "dlt698": reads_dlt698,
 }
 
 
@@ -96,6 +121,9 @@ def test_the_judge_knows_every_gate_and_tells_reads_from_writes():
     assert not any(reads_tcp(mbap(1, 1, pdu)) or reads_rtu(rtu(1, pdu)) for pdu in writes)
     assert not reads_dlt645(framed("123456789012", 0x14, bytes(12)))
     assert not reads_dlt645(framed("123456789012", 0x1C, bytes(16)))
+    assert reads_dlt698(bytes.fromhex("FE 68 17004305070919051620001560 0501014001020000 C607 16"))
+    for service in SERVICES_698[1:]:
+        assert not reads_dlt698(on_698.framed(on_698.METER, bytes.fromhex(service), control=0x43)), service
 
 
 # --- what is tried
@@ -234,10 +262,62 @@ def dlt_cases(chance: Random) -> bytes:
     return front + mutated(chance, right, put_right, (0x68, 0x14, 0x1C, 0x11, 0x16, 0x99, 0xAA))[1]
 
 
+SERVICES_698 = (
+    "05 01 01 40010200 00",
+    "06 01 02 40000200 1C 07E0 01 14 10 1B 0B 00",
+    "06 02 03 01 40010200 09 06 000000000001 00",
+    "06 03 03 01 40000200 1C 07E0 01 14 10 1B 0B 40000200 00 00",
+    "07 01 05 00100100 0F 00 00",
+    "07 01 05 80008200 02 01 F2050201 01 00",
+    "09 01 06 003C 01 07 05 000000000001 003C 01 40010200 00",
+    "10 00 08 0501014001020000 01 10 00112233445566778899AABBCCDDEEFF",
+    "02 00 0010 FFFFFFFFFFFFFFFF FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF 0400 0400 01 0400 00000064 00 00",
+    "01 00 00 00B4 07E0 05 13 04 08 05 00 00A4",
+    "03 01 00",
+    "05 03 03 50040200 01 20210200 1C 07E0 01 14 00 00 00 02 00 20210200 00 00100200 00",
+    "05 06 01 40010200 00",
+    "05 01 01 40010200 01 07E0 01 14 10 1B 0B 01 0005",
+    "08 01 05 01 40010200 00",
+)
+"""GET; what sets, acts, goes through, protects, associates, reports, after Annex D; GETs that are not on the list."""
+
+
+def dlt698_cases(chance: Random) -> bytes:
+    way = chance.randrange(5)
+    if way == 0:
+        session = dlt698_exchange.Session(lambda: number(chance, 63) * 1000)
+        address = dlt698_frame.address_of(chance.choice((address_text(chance), number(chance, 10**12))))
+        oads = tuple(chance.choice((number(chance, 0xFFFFFFFF), 0x00100200)) for _ in range(chance.randrange(4)))
+        exchange = session.ask(address, oads)
+        if chance.random() < 0.7:
+            return exchange.request
+        return session.ask_next(exchange.asked._replace(block=number(chance, 65_535))).request
+    apdu = bytes.fromhex(chance.choice(SERVICES_698))
+    if chance.random() < 0.3:
+        apdu = bytes((chance.randrange(256),)) + apdu[1:]
+    address = chance.choice((f"{chance.randrange(10**12):012d}",) * 3 + ("A" * 12, "9" * 12, "F" * 12))
+    control = chance.choice((0x43, 0x43, 0x43, 0x43, 0x4B, 0x63, 0x41, 0xC3, 0x83, 0x03, chance.randrange(256)))
+    kind = chance.choice((5, 5, 5, 5, 5, 0x45, 0x85, 0xC5, 0x15, chance.randrange(256)))
+    frame = on_698.framed(address, apdu, control=control, kind=kind)
+    many = chance.randrange(1, 9)
+    listed = bytes((5, 2, chance.randrange(64), many)) + chance.randbytes(4 * many) + b"\0"
+    read = chance.choice((bytes.fromhex(SERVICES_698[0]), bytes.fromhex("05 05 21 0003 00"), listed))
+    right = on_698.framed(address if address.isdecimal() else "000000000001", read, control=0x43)
+    front = b"\xfe" * chance.choice((0, 1, 4, 4, 4, 5, 8))
+    if way == 1:
+        return front + frame
+    if way == 2:
+        return front + right + chance.choice((b"", b"", frame, b"\x16", b"\xfe" * 4 + frame))
+    if way == 3:
+        return chance.randbytes(chance.randrange(40))
+    return front + mutated(chance, right, on_698.put_right, (0x68, 5, 6, 7, 9, 0x10, 0x16, 0x43, 1, 2))[1]
+
+
 TRIED: dict[str, Callable[[Random], bytes]] = {
     "modbus-tcp": tcp_cases,
     "modbus-rtu": rtu_cases,
     "dlt645": dlt_cases,
+    "dlt698": dlt698_cases,
 }
 
 
@@ -258,6 +338,14 @@ def registers(chance: Random, protocol: str) -> Iterator[Register]:
                 )
             )
             yield Register(quantity, f"di:{di}", kind, unit, every_s=every_s)
+        elif protocol == "dlt698":
+            oad, kind = chance.choice((
+                ("00100200/1", "u32"),
+                ("20000200/2", "u16"),
+                ("10100200/1", "demand"),
+                (f"{chance.randrange(1 << 32):08X}", "i32"),
+            ))  # fmt: skip
+            yield Register(quantity, f"oad:{oad}", kind, UNIT[quantity], every_s=every_s)
         else:
             table, at = (
                 chance.choice(("input", "holding")),
@@ -279,6 +367,19 @@ async def read_by_settings(chance: Random, protocol: str, seen: Counter[str]) ->
                 else (0x91, bytes((o - 0x33) & 0xFF for o in asked[14:18]) + bytes(chance.randrange(9)))
             )
             right = framed(asked[10:4:-1].hex().upper(), *kind)
+        elif protocol == "dlt698":
+            question = asked[4:][14:-3]
+            oads = question[4:-1] if question[1] == 2 else question[3:-1]
+            results = [
+                oads[i : i + 4] + chance.choice((b"\0\x06", b"\1" + on_698.energies(5), b"\1\0"))
+                for i in range(0, len(oads) - 3, 4)
+            ]
+            apdu = chance.choice((
+                on_698.got(question[2], *results, listed=question[1] == 2),
+                bytes((0xEE, question[2], chance.choice((1, 2, 255)), 0, 0)),
+                on_698.block(question[2], 0, False, *results),
+            ))  # fmt: skip
+            right = on_698.framed(asked[14:8:-1].hex(), apdu)
         else:
             body = asked[6 : -0 or None] if protocol == "modbus-tcp" else asked[:-2]
             count = 2 * int.from_bytes(body[4:6], "big")
@@ -299,7 +400,7 @@ async def read_by_settings(chance: Random, protocol: str, seen: Counter[str]) ->
         answer, framing=framing, now_ms=lambda: round(loop.time() * 1000), echo=serial and chance.random() < 0.1
     )
     spec = LinkSpec("l", "serial" if serial else "modbus-tcp", timeout_s=chance.choice((0.0, 0.05, 2.0)))
-    driver = "dlt645" if protocol == "dlt645" else "modbus"
+    driver = protocol if protocol.startswith("dlt") else "modbus"
     most = chance.choice((1, 2, 4, 125, 500, chance.randrange(1, 130)))
     profile = Profile("any", driver, "any", "none", "primary", most, tuple(registers(chance, protocol)))
     device = DeviceSpec("d", "l", number(chance, 255), profile, address=address_text(chance))
@@ -372,6 +473,7 @@ def test_whatever_reaches_the_wire_is_a_read():
     # No narrower than the agent needs: what the gate alone refuses are addresses and numbers that are never asked.
     assert seen["modbus-tcp refused, yet a read"] == seen["modbus-rtu refused, yet a read"] == 0
     assert seen["dlt645 refused, yet a read"] < 0.05 * CASES
+    assert seen["dlt698 refused, yet a read"] == 0
 
 
 def test_without_its_gate_a_link_would_let_writes_through():

@@ -19,12 +19,15 @@ from edge_agent.holding import FRESH_MS, AskedStamp
 from edge_agent.model import Gap, LinkSpec, Outcome, Quantity, Reading, Register
 from edge_agent.poller import LinkState, Poller
 from edge_agent.ports import LinkDown
+from tests.on_698 import framed
 from tests.rtu_line import LoopClock, RtuLine, bus, rtu, unit, virtually
 
 READ = rtu(3, bytes.fromhex("03 0000 0002"))
 ANSWER = rtu(3, bytes.fromhex("03 04 00000001"))
 DLT_READ = bytes.fromhex("68129078563412681104333334336816")
 DLT_ANSWER = bytes.fromhex("68129078563412689108 33333433AB896745CC16".replace(" ", ""))
+OBJECT_READ = bytes.fromhex("68 1700 43 05 070919051620 00 1560 0501014001020000 C607 16")
+OBJECT_ANSWER = framed("201605190907", bytes.fromhex("85 01 01 40010200 01 09 06 123456789012 0000"))
 SNRM = bytes.fromhex("7EA0070321930F017E")
 AARQ = bytes.fromhex("7EA02B032110FBAFE6E600601DA109060760857405080101BE10040E01000000065F1F0400007E1F04B0CAEA7E")
 """Frames worked by hand: client 16 (0x21) to server 1 (0x03); a meter's address is sent lowest byte first."""
@@ -48,6 +51,28 @@ def heard(*pieces: bytes, apart_s: float = 0.05) -> Heard:
         (READ + ANSWER + rtu(4, READ[1:-2]), ("a Modbus RTU master that asks units 3, 4",), ("Modbus RTU",)),
         (b"\xfe" * 4 + DLT_READ, ("a DL/T 645 master that asks meter 123456789012",), ("DL/T 645",)),
         (DLT_READ + DLT_ANSWER, ("a DL/T 645 master that asks meter 123456789012",), ("DL/T 645",)),
+        (b"\xfe" * 4 + OBJECT_READ, ("a DL/T 698.45 master that asks meter 201605190907",), ("DL/T 698.45",)),
+        (OBJECT_READ + OBJECT_ANSWER, ("a DL/T 698.45 master that asks meter 201605190907",), ("DL/T 698.45",)),
+        (
+            framed("201605190907", OBJECT_READ[14:-3], control=0x43, client=16),
+            ("a DL/T 698.45 master 16 that asks meter 201605190907",),
+            ("DL/T 698.45",),
+        ),
+        (
+            framed("201605190907", bytes(900), control=0x43),
+            ("a DL/T 698.45 master that asks meter 201605190907",),
+            ("DL/T 698.45",),
+        ),
+        (OBJECT_ANSWER * 3, ("an unheard DL/T 698.45 master whom meter 201605190907 answers",), ("DL/T 698.45",)),
+        (
+            OBJECT_READ + DLT_READ,
+            (
+                "a DL/T 698.45 master that asks meter 201605190907",
+                "a DL/T 645 master that asks meter 123456789012",
+            ),
+            ("DL/T 645", "DL/T 698.45"),
+        ),
+        (OBJECT_READ[:-3] + b"\x00" + OBJECT_READ[-2:], (), ()),
         (SNRM, ("a DLMS HDLC master 16 that asks server 1",), ("DLMS HDLC",)),
         (AARQ, ("a DLMS HDLC master 16 that asks server 1",), ("DLMS HDLC",)),
         (
@@ -78,7 +103,9 @@ def test_who_asks_is_recognised_wherever_the_frame_begins(data, masters, protoco
     assert all(frame.data in whole for frame in got.frames)
 
 
-@pytest.mark.parametrize("frame", [READ, DLT_READ, SNRM], ids=["Modbus RTU", "DL/T 645", "DLMS HDLC"])
+@pytest.mark.parametrize(
+    "frame", [READ, DLT_READ, OBJECT_READ, SNRM], ids=["Modbus RTU", "DL/T 645", "DL/T 698.45", "DLMS HDLC"]
+)
 def test_no_flipped_bit_passes_for_a_master(frame):
     """But in the HDLC frame's closing flag, which its header does not cover, and in DL/T 645's sum, which is a sum."""
     covered = frame[:-1] if frame is SNRM else frame

@@ -16,7 +16,7 @@ import pytest
 
 from drivers.link.framing import Framing
 from drivers.link.listening import Overheard, Overhearing
-from tests import figures
+from tests import figures, on_698
 from tests.mutations import FRAMES, LONGEST_S, crc, mutated, pieces, rtu
 from tests.test_dlt645 import METER, di, framed
 
@@ -50,6 +50,8 @@ SAID: tuple[tuple[str, bool, bytes], ...] = (
     ("DL/T 645", True, framed(METER, 0x11, di(0x00010000))),
     ("DL/T 645", False, framed(METER, 0x91, di(0x00010000) + bytes.fromhex("78563412"))),
     ("DL/T 645", True, framed("9" * 12, 0x08, bytes(6))),
+    ("DL/T 698.45", True, on_698.framed(METER, bytes.fromhex("05 01 01 40010200 00"), control=0x43)),
+    ("DL/T 698.45", False, on_698.framed(METER, on_698.got(1, on_698.result(0x00100200, on_698.energies(5))))),
     ("DLMS HDLC", True, bytes.fromhex("7EA0070321930F017E")),
     ("DLMS HDLC", True, hdlc(b"\x03", b"\x21", 0x10, b"\xe6\xe6\x00" + bytes(20))),
     ("DLMS HDLC", False, hdlc(b"\x21", b"\x02\x21", 0x30, b"\xe6\xe7\x00" + bytes(30))),
@@ -61,7 +63,9 @@ def put_right(frame: bytearray) -> None:
     """The check at the end of whatever kind of frame it looks like."""
     if len(frame) < 5:
         return
-    if frame[0] == 0x68:
+    if frame[0] == 0x68 and len(frame) > 8 and frame[4] == 5 and frame[7] != 0x68:
+        on_698.put_right(frame)
+    elif frame[0] == 0x68:
         frame[-2] = sum(frame[:-2]) & 0xFF
     elif frame[0] == 0x7E:
         frame[-3:-1] = hdlc_sum(frame[1:-3]).to_bytes(2, "little")
@@ -82,6 +86,16 @@ def spoke(frame: Overheard) -> bool:
                 and sum(data[:-2]) & 0xFF == data[-2]
                 and frame.asks == (data[8] < 0x80)
                 and frame.device == data[6:0:-1].hex().upper()
+            )
+        case "DL/T 698.45":
+            end = 6 + (data[4] & 15) + 1
+            return (
+                (data[0], data[-1]) == (0x68, 0x16)
+                and len(data) == int.from_bytes(data[1:3], "little") + 2
+                and data[end : end + 2] == on_698.x25(data[1:end])
+                and data[-3:-1] == on_698.x25(data[1:-3])
+                and frame.asks == (data[3] < 0x80)
+                and frame.device == data[end - 2 : 4 : -1].hex().upper()
             )
     ends = [
         at
@@ -131,7 +145,16 @@ def test_nobody_is_heard_who_did_not_speak():
 
 
 @pytest.mark.parametrize(
-    "pattern", ["68", "01 03", "7E A7 FF 02 02 02 03", "01 10 00 00 00 7B F6", "FE", "68 11 11 11 11 11 11 68 91 C8"]
+    "pattern",
+    [
+        "68",
+        "01 03",
+        "7E A7 FF 02 02 02 03",
+        "68 20 00 43 05",
+        "01 10 00 00 00 7B F6",
+        "FE",
+        "68 11 11 11 11 11 11 68 91 C8",
+    ],
 )
 def test_no_flood_of_bytes_keeps_the_ear_busy(pattern):
     octets = bytes.fromhex(pattern)

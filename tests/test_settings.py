@@ -165,8 +165,9 @@ OTHERS = {
     *("broken_profile", "other_driver", "refused"),
     *("register_meter_says", "register_object", "register_class"),
     *("register_item", "register_kind", "register_octets", "register_digits"),
+    *("register_oad", "register_value", "extra_missing"),
 }
-"""Kinds whose tests stand by themselves below, and in test_dlt645_items and test_dlms_settings."""
+"""Kinds whose tests stand by themselves below, and in test_dlt645_items, test_dlt698_driver and test_dlms_settings."""
 
 
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines(checked: Checked):

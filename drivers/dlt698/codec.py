@@ -20,7 +20,6 @@ try:
         GetNextResponse,
         GetRequest,
         GetResponse,
-        SecurityResponse,
     )
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -70,6 +69,10 @@ class Error(NamedTuple):
     code: int
 
 
+class Protected(NamedTuple):
+    """An answer under the meter's security module."""
+
+
 class Other(NamedTuple):
     """Anything else that a meter may say."""
 
@@ -78,6 +81,8 @@ class Other(NamedTuple):
 
 PIIDS = 64
 """The numbers that a question may have; the other two bits of the octet mean something else."""
+
+_SECURITY_RESPONSE = b"\x90"
 
 _KINDS = {
     DataType.null: "null",
@@ -108,8 +113,10 @@ def asking_next(piid: int, block: int) -> bytes:
     return encode_apdu(GetNextRequest(piid=piid, block=block))
 
 
-def understood(apdu: bytes) -> Got | Error | Other:
+def understood(apdu: bytes) -> Got | Error | Protected | Other:
     """Raises `Unreadable`."""
+    if apdu[:1] == _SECURITY_RESPONSE:
+        return Protected()
     try:
         said = decode_apdu(apdu)
         if isinstance(said, GetResponse):
@@ -125,8 +132,6 @@ def understood(apdu: bytes) -> Got | Error | Other:
             return Got(said.piid_acd % PIIDS, True, _results(attributes), said.block, said.last, dar)
         if isinstance(said, ErrorResponse):
             return Error(said.piid % PIIDS, said.type)
-        if isinstance(said, SecurityResponse):
-            return Other("an answer under its security module, which is not supported")
     except (Dlt698Error, ValueError, TypeError, OverflowError) as error:
         raise Unreadable(str(error)) from error
     return Other(type(said).__name__)

@@ -23,6 +23,9 @@ SILENT_QUESTIONS = 3
 SILENT_LISTS = 2
 """So often may a living meter keep silent at a list before its attributes are asked for one by one."""
 
+ILLEGIBLE_LISTS = 2
+"""So often in a row may an answer to a list be illegible before its attributes are asked for one by one."""
+
 MOST_BLOCKS = 32
 """More blocks than any answer of ours has: a meter that goes on is not understood."""
 
@@ -62,13 +65,18 @@ class Dlt698Driver:
                 continue
             try:
                 answer = await self._attributes(plan.address, oads)
-            except (Refused, Illegible) as error:
-                if parts := split(question):
+            except Illegible as error:
+                question.illegible += 1
+                parts = split(question) if question.illegible >= ILLEGIBLE_LISTS else []
+                if parts:
                     plan.questions[n : n + 1] = parts
                     continue
-                if isinstance(error, Illegible):
-                    found += question.gaps(error.cause, self._now_ms(), str(error))
-                    n += 1
+                found += question.gaps(error.cause, self._now_ms(), str(error))
+                n += 1
+                continue
+            except Refused as error:
+                if parts := split(question):
+                    plan.questions[n : n + 1] = parts
                     continue
                 question.refuse(oads, str(error), self._now_ms())
                 found += question.outcomes({}, self._now_ms(), None)
@@ -83,7 +91,7 @@ class Dlt698Driver:
                 for rest in plan.questions[n:]:
                     found += rest.gaps(error.cause, self._now_ms(), str(error))
                 return found
-            question.silent_ms, question.silent_alone = None, 0
+            question.silent_ms, question.silent_alone, question.illegible = None, 0, 0
             found += question.outcomes(answer.results, answer.frame.bt_ms, answer.frame)
             n += 1
         return found
@@ -148,7 +156,8 @@ class Dlt698Driver:
             session.answered(exchange.asked)
             raise
         except DriverError as error:
-            session.give_up(exchange.asked)
+            if not isinstance(error, Illegible):
+                session.give_up(exchange.asked)
             if isinstance(error, NoReply) and not error.received:
                 self._seen(exchange.asked.address).missed()
             if isinstance(error, BadReply):

@@ -202,9 +202,11 @@ class Exchange:
         except codec.Unreadable as error:
             self._reply = telegram.raw
             raise Illegible(f"meter {asked.address}: an answer that cannot be read: {error}") from error
-        if isinstance(said, codec.Other):
+        if isinstance(said, codec.Protected):
             self._reply = telegram.raw
-            raise Refused(f"meter {asked.address} says {said.name}")
+            raise Refused(f"meter {asked.address} answers only under its security module, which is not supported")
+        if isinstance(said, codec.Other):
+            raise BadReply(f"{telegram.address} says {said.name}, which is no answer to GET")
         if said.piid != asked.piid:
             raise BadReply(f"asked number {asked.piid}, {said.piid} came")
         if isinstance(said, Error):

@@ -34,6 +34,8 @@ class Question:
         """When the meter last kept silent at this question; None: it answered since."""
         self.silent_alone = 0
         """How often it kept silent at this question and answered others."""
+        self.illegible = 0
+        """How often in a row its answer could not be read."""
         self._items = layout(self.registers)
 
     def asked(self, now_ms: Ms) -> tuple[int, ...]:

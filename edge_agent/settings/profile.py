@@ -314,6 +314,6 @@ def _check_item(register: Given, quantity: Quantity, kind: str | None, address: 
 def _check_object(register: Given, quantity: Quantity, kind: str | None, address: str | None, report: Report) -> None:
     """DL/T 698.45: an object attribute and the way to a value in it; a number for what is one."""
     if address is not None and not _OAD.match(address):
-        report.add("register_object", register.at("address"), quantity=quantity, got=address[:60])
+        report.add("register_oad", register.at("address"), quantity=quantity, got=address[:60])
     if kind is not None and (kind[0] in "ui" or kind == "demand") != (UNIT[quantity] != ""):
         report.add("register_value", register.at("type"), quantity=quantity, got=kind)

@@ -178,7 +178,7 @@ class Dlms(Table, frozen=True, kw_only=True):
 
 
 class Device(Table, frozen=True, kw_only=True):
-    """[[device]]: a meter or current transformer that answers on a link; `unit` for Modbus, `address` for DL/T 645,
+    """[[device]]: a meter or current transformer that answers on a link; `unit` for Modbus, `address` for DL/T,
     `dlms` for DLMS/COSEM."""
 
     id: Id

@@ -206,8 +206,8 @@ SENTENCES: dict[str, str] = {
     "check.register_wide.right": "correct the type, or max_registers",
     "check.register_item.wrong": '{where}: {quantity}: "{got}" is no DL/T 645 data identifier',
     "check.register_item.right": 'such as "di:00010000", or "di:0201FF00/2" for the second item of a block',
-    "check.register_object.wrong": '{where}: {quantity}: "{got}" is no DL/T 698.45 object attribute',
-    "check.register_object.right": 'such as "oad:00100200", or "oad:20000200/2" for the second value in it',
+    "check.register_oad.wrong": '{where}: {quantity}: "{got}" is no DL/T 698.45 object attribute',
+    "check.register_oad.right": 'such as "oad:00100200", or "oad:20000200/2" for the second value in it',
     "check.register_value.wrong": '{where}: {quantity} does not go with the type "{got}": one is a number, one a text',
     "check.register_value.right": "u8 to u64, i8 to i64 or demand for a number; ascii, digits, bits, clock or "
     "demand_time for a text",
