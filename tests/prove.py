@@ -89,7 +89,7 @@ PROOFS = (
         {"EDGE_PROVE_CYCLES": "5", "EDGE_PROVE_PTY_CYCLES": "5", "EDGE_PROVE_PTY_METERS": "16"},
     ),
     Proof(
-        "peers", "the field bus against libmodbus, mbpoll and dlt645", "2 x 600 polls, 41 models", ("tests/peers",),
+        "peers", "the field bus against libmodbus, mbpoll, dlt645, dlt698", "2 x 600 polls, 41 models", ("tests/peers",),
         {"EDGE_PROVE_PEER_POLLS": "600", "EDGE_PROVE_PEER_MODELS": "all"},
     ),
     Proof(
@@ -102,7 +102,10 @@ PROOFS = (
     ),
     Proof(
         "mutated-frames", "no decoder crashes, hangs or gives a value from a broken frame", "1,000,000 each",
-        ("tests/test_modbus_fuzz.py", "tests/test_dlt645_fuzz.py", "tests/test_listening_fuzz.py"),
+        (
+            "tests/test_modbus_fuzz.py", "tests/test_dlt645_fuzz.py", "tests/test_dlt698_fuzz.py",
+            "tests/test_listening_fuzz.py",
+        ),
         {"EDGE_PROVE_FRAMES": "1000000"},
     ),
     Proof(

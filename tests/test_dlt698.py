@@ -206,7 +206,11 @@ RIGHT = got(PIID, result(ENERGY, energies(5)))
         (framed(METER, RIGHT + b"\0"), Illegible, "cannot be read"),
         (framed(METER, b"\x85"), Illegible, "cannot be read"),
         (framed(METER, bytes((0xEE, PIID, 1, 0, 0))), Refused, "the question cannot be parsed (error 1)"),
-        (framed(METER, bytes((0xEE, PIID, 2, 0, 0))), Refused, "the service is not supported (error 2)"),
+        (
+            framed(METER, bytes((0xEE, PIID, 2, 0, 0))),
+            Refused,
+            "or it wants CONNECT first, which this agent does not send (error 2)",
+        ),
         (framed(METER, bytes((0x87, 1, PIID)) + bytes.fromhex("00100100 00 00 00 00")), BadReply, "no answer to GET"),
         (framed(METER, bytes.fromhex("90 00 04 01020304 00")), Refused, "only under its security module"),
         (framed(METER, block(PIID, 1, True, result(ENERGY, energies(5)))), BadReply, "asked for block 0, block 1 came"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from simulator.line.virtual import LoopClock, run_virtual
 from simulator.line.wire import PacedLine
 from simulator.scenario import load_scenario
 from tests import figures
+from tests.e2e.processes import Process, wait_until
 from tests.lines import SMALL, T0, Desk, dlt_station, rtu_station, sim_meter, virtually
 from tests.on_698 import CLOCK, ENERGY, METER, OTHER, VOLTAGES, framed, got, u32, x25
 from tests.test_dlt698_driver import ROOT
@@ -343,3 +347,55 @@ def test_a_scenario_that_cannot_be_is_refused_in_words(tmp_path, address, more, 
     path.write_text(SCENARIO.format(address=address, more=more), encoding="utf-8")
     with pytest.raises(ValueError, match=says):
         load_scenario(path)
+
+
+SITE = """
+[site]
+utility = "demo"
+gateway = "gw-1"
+[paths]
+state = "{folder}/state"
+runtime = "{folder}/run"
+[mqtt]
+host = "127.0.0.1"
+port = 1
+[[link]]
+id = "bus"
+kind = "serial"
+path = "{folder}/ports/a"
+baud = 9600
+timeout_s = 1
+shared_line = true
+listen_s = 0
+[[device]]
+id = "m1"
+link = "bus"
+address = "123456789012"
+profile = "dlt698-3p"
+"""
+
+
+def test_the_verb_reads_such_a_meter_on_a_port(short_path):
+    """Processes and a pty: the simulated meter on one side, `edge-agent read` on the other."""
+    for folder in ("state", "run"):
+        (short_path / folder).mkdir()
+    scenario, site = short_path / "scenario.toml", short_path / "site.toml"
+    alone = SCENARIO.replace(SCENARIO[SCENARIO.index("[[line.master]]") : SCENARIO.index("[[meter]]")], "")
+    alone = alone.replace('parity = "E"', 'parity = "N"')  # a pty has none
+    scenario.write_text(alone.format(address=METER, more=""), encoding="utf-8")
+    site.write_text(SITE.format(folder=short_path), encoding="utf-8")
+    played = (sys.executable, "-m", "simulator.cli", "serve", str(scenario), "--ports", str(short_path / "ports"))
+    meters = Process("meters", played, short_path)
+    meters.start()
+    try:
+        wait_until((short_path / "ports/a").exists, 15, "the port is there")
+        verb = (sys.executable, "-m", "edge_agent", "read", "m1", "--json", "--site", str(site))
+        done = subprocess.run(verb, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        meters.kill()
+    assert done.returncode == 0, done.stderr
+    registers = {r["quantity"]: r for r in json.loads(done.stdout)}
+    assert len(registers) > 60
+    voltage = registers["voltage_l1"]
+    assert (voltage["register"], voltage["raw"]) == ("oad:20000200/1", "12 09 05")
+    assert 230.9 in voltage.values()

@@ -43,7 +43,10 @@ _DAR = {
 }
 """What data access results mean, as far as public sources say; the others are shown as numbers."""
 
-_ERRORS = {1: "the question cannot be parsed", 2: "the service is not supported"}
+_ERRORS = {
+    1: "the question cannot be parsed",
+    2: "the service is not supported; or it wants CONNECT first, which this agent does not send",
+}
 
 
 class Illegible(BadReply):
