@@ -89,7 +89,7 @@ PROOFS = (
         {"EDGE_PROVE_CYCLES": "5", "EDGE_PROVE_PTY_CYCLES": "5", "EDGE_PROVE_PTY_METERS": "16"},
     ),
     Proof(
-        "peers", "the field bus against libmodbus, mbpoll, dlt645, dlt698", "2 x 600 polls, 41 models", ("tests/peers",),
+        "peers", "the field bus against libmodbus, mbpoll and DL/T peers", "2 x 600 polls, 41 models", ("tests/peers",),
         {"EDGE_PROVE_PEER_POLLS": "600", "EDGE_PROVE_PEER_MODELS": "all"},
     ),
     Proof(
