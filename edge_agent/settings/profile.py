@@ -265,7 +265,7 @@ def _check_place(register: Given, quantity: Quantity, profile: Given, report: Re
         _check_item(register, quantity, kind, address, report)
         return
     if driver == "dlt698":
-        _check_object(register, quantity, kind, address, report)
+        _check_oad(register, quantity, kind, address, report)
         return
     text = _ASCII.match(kind) if kind else None
     width = int(text.group(1)) if text else WIDTH.get(kind or "", 0)
@@ -311,7 +311,7 @@ def _check_item(register: Given, quantity: Quantity, kind: str | None, address: 
         report.add("register_digits", register.at("digits"), quantity=quantity, got=digits, type=kind)
 
 
-def _check_object(register: Given, quantity: Quantity, kind: str | None, address: str | None, report: Report) -> None:
+def _check_oad(register: Given, quantity: Quantity, kind: str | None, address: str | None, report: Report) -> None:
     """DL/T 698.45: an object attribute and the way to a value in it; a number for what is one."""
     if address is not None and not _OAD.match(address):
         report.add("register_oad", register.at("address"), quantity=quantity, got=address[:60])
