@@ -196,6 +196,7 @@ def test_no_driver_has_another_way_to_write():
         ("base.py", "self._send"): 1,
         ("base.py", "self.link._say"): 1,
         ("base.py", "voice.write"): 1,
+        ("counter_file.py", "os.write"): 1,  # a file of the gateway's own: it opens its path itself
     }
     base = ast.parse((DRIVERS / "link/base.py").read_text("utf-8"))
     voice = next(n for n in base.body if isinstance(n, ast.ClassDef) and n.name == "Voice")

@@ -163,7 +163,7 @@ def test_every_sentence_is_used_by_a_test():
 OTHERS = {
     *("file_absent", "file_unreadable", "file_is_folder", "file_too_large", "not_utf8"),
     *("broken_profile", "other_driver", "refused"),
-    *("register_meter_says", "register_object", "register_class"),
+    *("register_meter_says", "register_object", "register_class", "record_place"),
     *("register_item", "register_kind", "register_octets", "register_digits"),
     *("register_oad", "register_value", "extra_missing"),
 }
