@@ -17,6 +17,7 @@ import termios
 import time
 import tty
 from datetime import datetime
+from importlib.metadata import version
 
 from gurux_dlms import GXByteBuffer, GXDateTime, GXDLMSException, GXReplyData
 from gurux_dlms.enums import Authentication, Conformance, InterfaceType, ObjectType, Security
@@ -73,8 +74,8 @@ class Reader:
             ciphering.blockCipherKey = bytearray.fromhex(work["encryption_key"])
             ciphering.authenticationKey = bytearray.fromhex(work["authentication_key"])
             ciphering.invocationCounter = work["counter"]
-            if work["general"]:
-                client.proposedConformance |= Conformance.GENERAL_PROTECTION
+            if not work["general"]:  # the library proposes it by itself
+                client.proposedConformance &= ~Conformance.GENERAL_PROTECTION
         return client
 
     # -- octets there and back
@@ -184,7 +185,7 @@ def shown(cell):
     if isinstance(cell, (bytes, bytearray)):
         return bytes(cell).hex()
     if isinstance(cell, GXDateTime):
-        return cell.toFormatString("%Y-%m-%d %H:%M:%S") if hasattr(cell, "toFormatString") else str(cell)
+        return cell.value.isoformat()
     return cell if isinstance(cell, (int, float, str, type(None))) else str(cell)
 
 
@@ -193,6 +194,7 @@ def main():
     most_pdu, registers, clock, data, profile, range, entries, steps; what it is of, the tests say."""
     place, work = sys.argv[1], json.loads(sys.argv[2])
     reader = Reader(place, work)
+    print(json.dumps({"step": "program", "came": "gurux-dlms " + version("gurux-dlms")}), flush=True)
     for step in work["steps"]:
         reader.said.clear()
         try:
