@@ -47,14 +47,16 @@ def row(*cells: bytes) -> bytes:
     return b"\x02" + bytes((len(cells),)) + b"".join(cells)
 
 
-def profile(rows: int = 40, *, said: int | None = None, **settings: Any) -> Profile:
+def profile(
+    rows: int = 40, *, said: int | None = None, deviation_min: int = CHINA_MIN, **settings: Any
+) -> Profile:
     """Quarter hours from T0 on: 10 Wh x 50 each; the meter left time stamps out where it could."""
     made = []
     for n in range(1, rows + 1):
         utc_ms = T0 + n * QUARTER_MS
-        time = stamp(utc_ms, said=said)
+        time = stamp(utc_ms, deviation_min=deviation_min, said=said)
         status = b"\x11" + bytes((0x80 if n == 7 else 0x02 if n == 9 else 0,))
-        made.append((utc_ms - CHINA_MIN * 60_000, row(time, status, u32(1000 + 50 * n), u32(77))))
+        made.append((utc_ms - deviation_min * 60_000, row(time, status, u32(1000 + 50 * n), u32(77))))
     return Profile(NAME, (CLOCK, STATUS, IMPORT, EXPORT), made, **settings)
 
 
@@ -178,6 +180,21 @@ def test_a_meter_that_reads_the_ends_otherwise_is_asked_by_place():
         meter = served(made)
         assert energies(await recorded(meter, 10, 20)) == {n: v for n, v in EXPECTED.items() if 10 < n <= 20}
         assert any(apdu[3:12] == place(NAME, 7, 2) and apdu[12:14] == b"\1\2" for apdu in meter.asked)
+
+    run_virtual(story())
+
+
+@pytest.mark.parametrize("line", [False, True], ids=["tcp", "hdlc"])
+@pytest.mark.parametrize("made", [{}, {"sort": 2}, {"entries": False}], ids=["by entry", "newest first", "whole"])
+@pytest.mark.parametrize("deviation_min", [0, -120, -420, -600, -720])
+def test_rows_that_are_stamped_in_another_zone_than_the_clock_shows_are_all_found(deviation_min, made, line):
+    """The ends of a range are taken as the meter's clock shows time, and its rows are compared in their own zone."""
+
+    async def story() -> None:
+        for since, until in ((0, 40), (10, 20), (39, 40), (0, 1)):
+            meter = served(profile(deviation_min=deviation_min, **made), block=200)
+            found = await recorded(meter, since, until, line=line)
+            assert energies(found) == {n: v for n, v in EXPECTED.items() if since < n <= until}
 
     run_virtual(story())
 

@@ -39,6 +39,7 @@ MOST_OFF_MS = 300_000
 PATIENCE_S = 15.0
 """For the first block of a profile: a meter searches its memory."""
 
+DAYLIGHT_SAVING_MIN = 60
 MARGIN_ROWS = 8
 MOST_PIECES = 8
 """So often the rows by place are asked for further back or on, if the first were not those."""
@@ -63,10 +64,12 @@ class Recording:
         self._utc_ms = utc_ms
         self._layout: Layout | None = None
         self._way = Way.RANGE
+        self._apart_min = 0
+        """Deviation of the rows' stamps, less that of the clock; daylight saving aside they should be one."""
 
     def forget(self) -> None:
         """It may be another meter."""
-        self._layout, self._way = None, Way.RANGE
+        self._layout, self._way, self._apart_min = None, Way.RANGE, 0
 
     async def read(self, since_ms: Ms, until_ms: Ms) -> list[Recorded]:
         """What was recorded at (since, until], in order. The association is open. Raises a `DriverError`."""
@@ -160,9 +163,17 @@ class Recording:
                 await self._session.open()
 
     async def _by_range(self, layout: Layout, since_ms: Ms, until_ms: Ms, deviation_min: int) -> list[Recorded]:
-        way = self._session.spec.range_deviation
-        first, last = ends_of(since_ms, until_ms, deviation_min=deviation_min, way=way)
-        return await self._some(layout, selection.by_time(first, last, restricting=layout.clock))
+        """Asked for as the clock shows time; once more where the rows turn out to be stamped in another zone."""
+        for _ in range(2):
+            ends_min = deviation_min + self._apart_min
+            way = self._session.spec.range_deviation
+            first, last = ends_of(since_ms, until_ms, deviation_min=ends_min, way=way)
+            found, frame = await self._chosen(layout, selection.by_time(first, last, restricting=layout.clock))
+            stamped_min = next((m for r in found if r.time and (m := r.time.deviation_min) != ANY_DEVIATION), ends_min)
+            if abs(stamped_min - ends_min) <= DAYLIGHT_SAVING_MIN:  # the ends are wide enough for that
+                break
+            self._apart_min = stamped_min - deviation_min
+        return self._recorded(layout, found, frame)
 
     async def _by_entries(self, layout: Layout, since_ms: Ms, until_ms: Ms, clock_ms: Ms) -> list[Recorded]:
         """Rows by number: about as many from the newest back as periods have passed, and on from there if need be."""
@@ -192,11 +203,14 @@ class Recording:
         return sorted(found.values(), key=lambda r: r.end_ms)
 
     async def _some(self, layout: Layout, chosen: bytes) -> list[Recorded]:
+        return self._recorded(layout, *await self._chosen(layout, chosen))
+
+    async def _chosen(self, layout: Layout, chosen: bytes) -> tuple[Sequence[Row], Frame]:
         place = Attribute(Class.PROFILE_GENERIC, layout.instance, 2, chosen)
         (result,), frame = await self._session.get([place], patience_s=PATIENCE_S)
         if not isinstance(result, Data):
             raise access_error(result, str(place))
-        return self._recorded(layout, rows(result, layout.objects, period_s=layout.period_s, sort=layout.sort), frame)
+        return rows(result, layout.objects, period_s=layout.period_s, sort=layout.sort), frame
 
     def _recorded(self, layout: Layout, found: Sequence[Row], frame: Frame) -> list[Recorded]:
         return recorded_of(layout, found, self._device.id, standard_min=self._standard_min, frame=frame)
