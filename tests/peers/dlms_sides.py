@@ -138,7 +138,11 @@ def gurux_reads(ours: Ours, way: Way, *steps: str, **more: Any) -> dict[str, dic
         "range": ["2026-03-01T06:00:00+08:00", "2026-03-01T08:00:00+08:00"], "entries": [90, 8], "steps": steps,
     } | more  # fmt: skip
     done = subprocess.run(
-        [*theirs("-I", str(GURUX)), ours.place, json.dumps(work)], capture_output=True, text=True, timeout=60, check=False
+        [*theirs("-I", str(GURUX)), ours.place, json.dumps(work)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return {line["step"]: line for line in map(json.loads, done.stdout.splitlines())}
@@ -194,7 +198,11 @@ def serving(command: Sequence[str]) -> Iterator[str]:
     """A server that speaks on its standard error, and the first line that it says. It ends with whoever started it."""
     dies_with_us = ["setpriv", "--pdeathsig", "TERM"] if shutil.which("setpriv") else []
     with subprocess.Popen(
-        [*dies_with_us, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*dies_with_us, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
         try:

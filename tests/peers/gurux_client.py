@@ -65,6 +65,8 @@ class Reader:
         client.serverAddress = work["server"]
         client.authentication = AUTHENTICATION[work["auth"]]
         client.maxReceivePDUSize = work["most_pdu"]
+        if "conformance" in work:
+            client.proposedConformance = Conformance(work["conformance"])
         if work["auth"] == "lls":
             client.password = work["password"].encode("ascii")
         if work["auth"] == "gmac":
@@ -116,7 +118,7 @@ class Reader:
         if self.work["auth"] == "gmac":  # the library forgets here that its authentication is an enumeration
             self.converse(client.getApplicationAssociationRequest(), reply)
             client.parseApplicationAssociationResponse(reply.data)
-        return int(client.negotiatedConformance)
+        return type(client.authentication).__name__
 
     def one(self, item, attribute):
         reply = GXReplyData()
@@ -191,7 +193,8 @@ def shown(cell):
 
 def main():
     """WORK: hdlc, client, server, auth, password, general, title, encryption_key, authentication_key, counter,
-    most_pdu, registers, clock, data, profile, range, entries, steps; what it is of, the tests say."""
+    most_pdu, registers, clock, data, profile, range, entries, steps, and perhaps conformance: the block that is
+    proposed, in the library's order of bits."""
     place, work = sys.argv[1], json.loads(sys.argv[2])
     reader = Reader(place, work)
     print(json.dumps({"step": "program", "came": "gurux-dlms " + version("gurux-dlms")}), flush=True)

@@ -52,7 +52,9 @@ def selectors(ours: Ours) -> set[int]:
 def is_dressed(ours: Ours, way: Way) -> None:
     """Every question inside the association was said as agreed (in the clear, under glo, in general-glo), and so was
     its answer. Gurux says the proof of HLS-5 under glo in any case, which the standard leaves to it."""
-    dress = {"none": (0xC0, 0xC4), "glo": (0xC8, 0xCC), "general-glo": (0xDB, 0xDB)}[way.wrap if way.ciphered else "none"]
+    dress = {"none": (0xC0, 0xC4), "glo": (0xC8, 0xCC), "general-glo": (0xDB, 0xDB)}[
+        way.wrap if way.ciphered else "none"
+    ]
     inside = {(question[0], answer[0]) for question, answer in ours.apdus if question[0] not in {0x60, 0x62}}
     assert inside - {(0xCB, 0xCF)} == {dress}, f"{way}: questions and answers begin with {inside}"
 

@@ -6,9 +6,7 @@ What its meter shows is known by its own client's word (`read`, `clock`, `profil
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +53,11 @@ TWELVE = [
     attribute(Class.CLOCK, CLOCK, "time"),
     Attribute(Class.DATA, obis("0-0:42.0.0.255"), 2),
 ]
+
+
+PROOF = {"glo": (0xCB, 0xCF), "general-glo": (0xDB, 0xDB)}
+GET = {"none": (0xC0, 0xC4), "glo": (0xC8, 0xCC), "general-glo": (0xDB, 0xDB)}
+"""What question and answer begin with."""
 
 
 def row_due(n: int) -> int:
@@ -141,9 +144,10 @@ def test_our_driver_reads_pydlms(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_
         await desk.driver.close()
 
         def associated() -> None:
-            assert [(q[0], a[0]) for q, a in singles[: 2 if way.ciphered else 1]] == [(0x60, 0x61), *PROOF[way.wrap][: way.ciphered]]
-            inside = {(q[0], a[0]) for q, a in singles[2 if way.ciphered else 1 :]}
-            assert inside == {{"none": (0xC0, 0xC4), "glo": (0xC8, 0xCC), "general-glo": (0xDB, 0xDB)}[way.wrap if way.ciphered else "none"]}
+            opening = 2 if way.ciphered else 1
+            assert [(q[0], a[0]) for q, a in singles[:opening]] == [(0x60, 0x61), PROOF[way.wrap]][:opening]
+            inside = {(q[0], a[0]) for q, a in singles[opening:]}
+            assert inside == {GET[way.wrap if way.ciphered else "none"]}
 
         def read() -> None:
             assert found == SHOWN
@@ -177,9 +181,6 @@ def test_our_driver_reads_pydlms(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_
     with pydlms_serves(way) as port:
         asyncio.run(story(port))
     row.close()
-
-
-PROOF = {"glo": [(0xCB, 0xCF)], "general-glo": [(0xDB, 0xDB)]}
 
 
 def last_rows(last: list[tuple[str, int]], day: list[tuple[str, int]]) -> None:
