@@ -89,8 +89,17 @@ PROOFS = (
         {"EDGE_PROVE_CYCLES": "5", "EDGE_PROVE_PTY_CYCLES": "5", "EDGE_PROVE_PTY_METERS": "16"},
     ),
     Proof(
-        "peers", "the field bus against libmodbus, mbpoll and DL/T peers", "2 x 600 polls, 41 models", ("tests/peers",),
+        "peers", "the field bus against libmodbus, mbpoll and DL/T peers", "2 x 600 polls, 41 models",
+        (
+            "tests/peers/test_libmodbus.py", "tests/peers/test_mbpoll.py", "tests/peers/test_dlt645.py",
+            "tests/peers/test_dlt698.py",
+        ),
         {"EDGE_PROVE_PEER_POLLS": "600", "EDGE_PROVE_PEER_MODELS": "all"},
+    ),
+    Proof(
+        "dlms-peers", "DLMS against pydlms and Gurux: who reads whom, and whose fault it is", "3 x 8 ways, 7 steps",
+        ("tests/peers/test_dlms.py", "tests/peers/test_dlms_driver.py", "tests/peers/test_dlms_faults.py"),
+        {"EDGE_PROVE_PEER_WAYS": "all"},
     ),
     Proof(
         "never-wrong", "late, corrupted and lost answers: no wrong value", "100,000 polls, 5,000 on a pty",

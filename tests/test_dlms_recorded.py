@@ -47,9 +47,7 @@ def row(*cells: bytes) -> bytes:
     return b"\x02" + bytes((len(cells),)) + b"".join(cells)
 
 
-def profile(
-    rows: int = 40, *, said: int | None = None, deviation_min: int = CHINA_MIN, **settings: Any
-) -> Profile:
+def profile(rows: int = 40, *, said: int | None = None, deviation_min: int = CHINA_MIN, **settings: Any) -> Profile:
     """Quarter hours from T0 on: 10 Wh x 50 each; the meter left time stamps out where it could."""
     made = []
     for n in range(1, rows + 1):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.dlms import counter_file
 from tests.peers.programs import FOLDER, Peer, built
 
 
@@ -22,3 +23,11 @@ def serving() -> Iterator[Callable[..., Peer]]:
     """A factory: `peer = serving(program, *words)` serves until the test ends."""
     with ExitStack() as running:
         yield lambda *words: running.enter_context(Peer([str(word) for word in words]))
+
+
+@pytest.fixture
+def own_counters() -> Iterator[None]:
+    """Invocation counters as a process of its own has them: what the test before has open is let go."""
+    counter_file.let_go()
+    yield
+    counter_file.let_go()

@@ -75,7 +75,8 @@ class Row:
         """Say the row; every step has gone well, or is one that the peer cannot do."""
         whole = {name: self.cells.get(name, CANNOT if name in self.cannot else "not tried") for name in STEPS}
         said = {name.replace(" ", "_"): cell if cell in {OK, CANNOT} else "FAULT" for name, cell in whole.items()}
-        report(f"DLMS {self}", **said)
+        went = list(said.values())
+        report(f"DLMS {self}", **said, shown=f"{went.count(OK)} of {len(STEPS)}", cannot=went.count(CANNOT))
         print(f"{self}: " + ", ".join(f"{name} {cell}" for name, cell in said.items()))
         wrong = {name: cell for name, cell in whole.items() if cell not in {OK, CANNOT}}
         assert not wrong, f"{self}: {wrong}"

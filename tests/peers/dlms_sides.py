@@ -66,7 +66,8 @@ class Ours:
         """What a register's number is, by the meter's physics: energies are cut to their last digit."""
         quantity, scaler = TWELVE[name]
         value = float(self.meter.holding.meter.value(quantity, at_ms))
-        return math.floor(value / 10**scaler + 1e-6) if quantity in ENERGIES else round(value / 10**scaler)
+        number = value / 10.0**scaler
+        return math.floor(number + 1e-6) if quantity in ENERGIES else round(number)
 
     def value(self, name: str, at_ms: int = T0) -> float:
         return round(self.steps(name, at_ms) * 10.0 ** TWELVE[name][1], 6)
@@ -160,7 +161,7 @@ def pydlms(*words: str) -> list[str]:
 
 
 def pydlms_reads(ours: Ours, way: Way, store: Path, verb: str, *words: str) -> Any:
-    """What one of its verbs says, as JSON; `store` is where it keeps its invocation counter from one run to the next."""
+    """What one of its verbs says, as JSON. In `store` it keeps its invocation counter from one run to the next."""
     endpoint = f"serial://{ours.place}?baud={BAUD}" if way.on_line else f"tcp://{ours.place}"
     who = ["--client", str(way.sap), "--auth", way.kind]
     if way.kind == "lls":
@@ -175,6 +176,10 @@ def pydlms_reads(ours: Ours, way: Way, store: Path, verb: str, *words: str) -> A
 
 def said_by_pydlms(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(pydlms(*words), capture_output=True, text=True, timeout=60, check=False)
+
+
+def pydlms_version() -> str:
+    return said_by_pydlms("--version").stdout.strip()
 
 
 @contextmanager

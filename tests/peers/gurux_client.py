@@ -3,9 +3,9 @@
 
     gurux_client.py PLACE WORK     PLACE: host:port, or the path of a serial port. WORK: JSON, see `main`.
 
-It is under the GNU General Public License, version 2 only, as the library is. Nothing of the edge agent imports it or is
-imported by it, it is in no wheel, and it knows the library by its public documentation alone. It says one line of JSON a
-step, as soon as the step is done: what came of it, or why nothing did; and how many octets were said for it.
+It is under the GNU General Public License, version 2 only, as the library is. Nothing of the edge agent imports it or
+is imported by it, it is in no wheel, and it knows the library by its public documentation alone. It says one line of
+JSON a step, as soon as the step is done: what came of it, or why nothing did, and all octets that were said for it.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ import tty
 from datetime import datetime
 from importlib.metadata import version
 
-from gurux_dlms import GXByteBuffer, GXDateTime, GXDLMSException, GXReplyData
-from gurux_dlms.enums import Authentication, Conformance, InterfaceType, ObjectType, Security
-from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSProfileGeneric, GXDLMSRegister
-from gurux_dlms.secure import GXDLMSSecureClient
+from gurux_dlms import GXByteBuffer, GXDateTime, GXDLMSException, GXReplyData  # type: ignore[import-not-found]
+from gurux_dlms.enums import Authentication, Conformance, InterfaceType, Security  # type: ignore[import-not-found]
+from gurux_dlms.objects import GXDLMSClock, GXDLMSData, GXDLMSProfileGeneric, GXDLMSRegister  # type: ignore[import-not-found]
+from gurux_dlms.secure import GXDLMSSecureClient  # type: ignore[import-not-found]
 
 WAIT_S = 5.0
 AUTHENTICATION = {"none": Authentication.NONE, "lls": Authentication.LOW, "gmac": Authentication.HIGH_GMAC}
@@ -126,7 +126,7 @@ class Reader:
         return self.client.updateValue(item, attribute, reply.value)
 
     def single(self):
-        found = {}
+        found: dict[str, object] = {}
         for name in self.work["registers"]:
             register = GXDLMSRegister(name)
             self.one(register, 3)

@@ -8,28 +8,31 @@ our codec. A step that goes otherwise than it should fails with both sides of th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from simulator.dlms.registers import HZ, VA, VAH, VAR, VARH, WH, A, V, W
 from simulator.dlms.requests import Act, Get, Next
-from simulator.faults import Fault, FaultKind
-from simulator.dlms.registers import HZ, V, VA, VAR, VARH, W, WH, VAH, A
-from tests.figures import report
 from tests.peers.dlms_matrix import WAYS, Row, Way
 from tests.peers.dlms_sides import (
-    DAY_ROWS, QUARTER_MS, TWELVE, Ours, gurux_reads, our_meter, pydlms_reads, said_by_pydlms,
-)  # fmt: skip
+    DAY_ROWS,
+    QUARTER_MS,
+    TWELVE,
+    Ours,
+    gurux_reads,
+    our_meter,
+    pydlms_reads,
+    pydlms_version,
+)
 from tests.sim_dlms import T0
 
 EVERY_WAY = os.environ.get("EDGE_PROVE_PEER_WAYS") == "all"
 SOME = [WAYS[0], WAYS[2], WAYS[5], WAYS[7]]
 READ = pytest.mark.parametrize("way", WAYS if EVERY_WAY else SOME, ids=str)
 
-GURUX, PYDLMS = "gurux-dlms", "pydlms-client"
 GURUX_STEPS = ("associate", "single", "listed", "block", "range", "entries", "release")
 TEN = "its lists name ten attributes at the most: twelve come in lists of ten and two, which is shown beside"
 NO_RANGE = "its command chooses the newest rows by place alone: `profile --last`"
@@ -190,7 +193,3 @@ def when(row: dict[str, Any]) -> datetime:
 def scaled(text: str, name: str) -> int:
     """The register's number again."""
     return round(float(text.partition(" ")[0]) / 10.0 ** TWELVE[name][1])
-
-
-def pydlms_version() -> str:
-    return said_by_pydlms("--version").stdout.strip()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from drivers.dlms import channel, counter_file, selection
+from drivers.dlms import channel, selection
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.driver import DlmsDriver
 from drivers.dlms.objects import CLOCK, Class, attribute, obis
@@ -20,11 +20,11 @@ from drivers.dlms.planning import requests
 from drivers.dlms.session import Session
 from drivers.dlms.xdlms import Attribute
 from drivers.link import open_link
-from edge_agent.model import UNIT, DeviceSpec, DlmsSpec, LinkSpec, Profile, Quantity, Recorded, Register
+from edge_agent.model import UNIT, DeviceSpec, DlmsSpec, LinkSpec, Profile, Quantity, Register
 from tests.dlms_desk import shown
 from tests.peers.dlms_matrix import Row, Way
-from tests.peers.dlms_sides import BAUD, pydlms_serves, said_by_pydlms
-from tests.peers.test_dlms import READ, pydlms_version
+from tests.peers.dlms_sides import BAUD, pydlms_serves, pydlms_version
+from tests.peers.test_dlms import READ
 from tests.rtu_line import LoopClock
 from tests.sim_dlms import AK, CLIENT_TITLE, EK, PASSWORD
 
@@ -118,13 +118,7 @@ class Desk:
         return found
 
 
-@pytest.fixture(autouse=True)
-def counters_of_its_own() -> Any:
-    counter_file.let_go()
-    yield
-    counter_file.let_go()
-
-
+@pytest.mark.usefixtures("own_counters")
 @READ
 def test_our_driver_reads_pydlms(way: Way, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     row = Row("our driver", pydlms_version() + " simulator", way)

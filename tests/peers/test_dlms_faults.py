@@ -1,4 +1,4 @@
-"""What the DLMS peers do with a meter that lies, what they are known to do wrong, and where they agree with the standard.
+"""What the DLMS peers do with a meter that lies, what they are known to do wrong, and what the standard says of both.
 
 A fault of theirs is a test that says what they do, and fails when they do so no more.
 """
@@ -20,9 +20,7 @@ from tests.figures import report
 from tests.peers.dlms_matrix import Way
 from tests.peers.dlms_sides import gurux_reads, our_meter, pydlms_reads, pydlms_serves, said_by_pydlms
 from tests.peers.programs import ROOT
-from tests.peers.test_dlms_driver import MIDNIGHT_MS, NOON_MS, PROFILE, SHOWN, Desk, spec
-from tests.peers.test_dlms_driver import counters_of_its_own as counters_of_its_own
-from tests.sim_dlms import T0
+from tests.peers.test_dlms_driver import SHOWN, Desk, spec
 
 BOOK = tomllib.loads((ROOT / "tests/vectors/dlms/green_book.toml").read_text("utf-8"))
 NAME = "1.0.1.8.0.255"
@@ -115,6 +113,7 @@ def test_the_frames_of_a_data_link_are_the_standards_to_the_octet(monkeypatch: p
 # --- their simulator
 
 
+@pytest.mark.usefixtures("own_counters")
 def test_our_driver_goes_on_above_the_counter_that_their_simulator_names(monkeypatch: pytest.MonkeyPatch, tmp_path):
     """Another system has had the key: our first number is old, they say from where on it is not, and one read later."""
 
