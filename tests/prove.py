@@ -98,7 +98,10 @@ PROOFS = (
     ),
     Proof(
         "dlms-peers", "DLMS against pydlms and Gurux: who reads whom, and whose fault it is", "3 x 8 ways, 7 steps",
-        ("tests/peers/test_dlms.py", "tests/peers/test_dlms_driver.py", "tests/peers/test_dlms_faults.py"),
+        (
+            "tests/peers/test_dlms.py", "tests/peers/test_dlms_driver.py", "tests/peers/test_dlms_faults.py",
+            "tests/peers/test_dlms_more.py",
+        ),
         {"EDGE_PROVE_PEER_WAYS": "all"},
     ),
     Proof(

@@ -81,11 +81,14 @@ class Ours:
 
 
 @contextmanager
-def our_meter(way: Way, monkeypatch: pytest.MonkeyPatch, *faults: Fault) -> Iterator[Ours]:
-    """It stands at T0 with a day behind it, and is served on a TCP port or on a pty."""
+def our_meter(
+    way: Way, monkeypatch: pytest.MonkeyPatch, *faults: Fault, physical: int | None = None, octets: int = 1, **dlms: Any
+) -> Iterator[Ours]:
+    """It stands at T0 with a day behind it, and is served on a TCP port or on a pty. `physical`, `octets`: its address
+    there."""
     clock = StandingClock(T0)
     captures = [f"1-0:{name[4:]}" for name in TWELVE]
-    ours = Ours(sim_meter(*faults, clock=clock, captures=captures))
+    ours = Ours(sim_meter(*faults, clock=clock, captures=captures, **dlms))
     answer, request = ours.meter.answer, requests.request
 
     def overheard(sap: int, apdu: bytes, channel: object, now_s: float) -> Answer:
@@ -99,7 +102,7 @@ def our_meter(way: Way, monkeypatch: pytest.MonkeyPatch, *faults: Fault) -> Iter
 
     monkeypatch.setattr(ours.meter, "answer", overheard)
     monkeypatch.setattr(requests, "request", understood)
-    with _on_line(ours, clock) if way.on_line else _on_port(ours):
+    with _on_line(ours, clock, physical, octets) if way.on_line else _on_port(ours):
         yield ours
 
 
@@ -116,9 +119,9 @@ def _on_port(ours: Ours) -> Iterator[None]:
 
 
 @contextmanager
-def _on_line(ours: Ours, clock: StandingClock) -> Iterator[None]:
+def _on_line(ours: Ours, clock: StandingClock, physical: int | None, octets: int) -> Iterator[None]:
     def hang(clock: LineClock, seed: int) -> DlmsStation:
-        return DlmsStation("m1", ours.meter, None, 1, Turnaround(0.001))
+        return DlmsStation("m1", ours.meter, physical, octets, Turnaround(0.001))
 
     plan = LinePlan("line", Format(BAUD), 0, (StationPlan("m1", "sap 1", hang),), (), lambda: ())
     with PtyLine(plan, clock) as line:
