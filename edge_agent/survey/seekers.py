@@ -47,6 +47,7 @@ def settings(kind: str, first: Setting, bauds: Iterable[int] = (), parities: Ite
 
 
 def _likeliest(kind: str) -> Iterator[tuple[int, str]]:
-    columns = [m.FRAMINGS for name, m in sorted(surveys().items(), reverse=True) if kind in m.LINKS]
+    likeliest_first = sorted(surveys().items(), key=lambda named: (named[0] != "modbus", named[0]))
+    columns = [m.FRAMINGS for _, m in likeliest_first if kind in m.LINKS]
     for row in zip_longest(*columns):
         yield from (framing for framing in row if framing is not None)
