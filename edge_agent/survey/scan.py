@@ -94,8 +94,9 @@ class Report:
                 said.append(say("survey.garbled", who=who(f.sighting), setting=f.setting))
             elif f.sighting.seen is Seen.SEVERAL:
                 said.append(say("survey.several", who=who(f.sighting)))
-        if any(f.sighting.driver == "dlt645" for f in self.devices):
-            said.append(say("survey.settlement"))
+        for driver, protocol in (("dlt645", "DL/T 645"), ("dlt698", "DL/T 698.45")):
+            if any(f.sighting.driver == driver for f in self.devices):
+                said.append(say("survey.settlement", protocol=protocol))
         return said
 
 

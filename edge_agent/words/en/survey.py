@@ -36,7 +36,7 @@ SENTENCES: dict[str, str] = {
         "{who}: two devices have this address. Take one off the line, give it another address in its menu, scan again"
     ),
     "survey.settlement": (
-        "a DL/T 645 meter answers here: if it is the utility's settlement meter, say settlement = true for this link, "
+        "a {protocol} meter answers here: if it is the utility's settlement meter, say settlement = true for this link, "
         "so that 16 minutes are listened for its collection terminal, or use the meter's second port"
     ),
     "survey.left_out": "not looked at: {what}",
