@@ -126,8 +126,8 @@ def dlt698(data: bytes) -> None:
         raise GateRefused("not framed by 68 and 16", data)
     if frame[1] | frame[2] << 8 != len(frame) - 2:
         raise GateRefused("not exactly one frame", data)
-    # From the client, begun by it, whole, as it is, with user data; logical address 0, six octets: of one meter (05), or
-    # with AA in the higher ones, which stand for any digits (45).
+    # From the client, begun by it, whole, as it is, with user data; logical address 0, six octets: of one meter (05),
+    # or with AA in the higher ones, which stand for any digits (45).
     if frame[3] != 0x43:
         raise GateRefused(f"control {frame[3]:02X} is not a client's question", data)
     digits = frame[10:4:-1].lstrip(b"\xaa" if frame[4] == 0x45 else b"").hex()

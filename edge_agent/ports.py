@@ -6,10 +6,24 @@ An error is named after what the poller does next, and keeps the bytes.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
-from edge_agent.model import ClockState, DeviceId, Frame, GapCause, MeterEvent, Ms, Outcome, Recorded, Request
+from edge_agent.model import (
+    ClockState,
+    DeviceId,
+    DeviceSpec,
+    DlmsSpec,
+    Frame,
+    GapCause,
+    MeterEvent,
+    Ms,
+    Outcome,
+    Recorded,
+    Register,
+    Request,
+)
 
 
 class DriverError(Exception):
@@ -68,6 +82,62 @@ class Seen(StrEnum):
     SEVERAL = "several"  # several devices answer at this address at once
     GARBLED = "garbled"  # bytes came each time it was asked, and no frame among them
     UNSUPPORTED = "unsupported"  # it answered in a way that no driver reads
+    ALIAS = "alias"  # another address of a device that was found
+
+
+class Listed(NamedTuple):
+    """An object in the list that a device gives of itself."""
+
+    class_id: int
+    version: int
+    name: str
+    readable: frozenset[int]
+    """Attributes that may be read; empty where the device says nothing of rights."""
+
+
+class Matched(NamedTuple):
+    """A listed object that holds a quantity of ours, and what it said when it was read; None: it was not read."""
+
+    register: Register
+    outcome: Outcome | None
+
+
+class Record(NamedTuple):
+    """A load profile or an event log: where it is, how many seconds apart it is written (0: as things happen, None: not
+    known), and why it cannot be used, if it cannot."""
+
+    name: str
+    every_s: int | None = None
+    flaw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What a device says that it has, to one client: a DLMS meter's list of objects.
+
+    `refusal`: why there is no list, or why it was not read to its end.
+    """
+
+    spec: DlmsSpec
+    objects: tuple[Listed, ...] = ()
+    matched: tuple[Matched, ...] = ()
+    near: tuple[tuple[str, str], ...] = ()
+    """Objects that come near a quantity and are none, and what they are."""
+    load_profiles: tuple[Record, ...] = ()
+    event_logs: tuple[Record, ...] = ()
+    refusal: DriverError | None = None
+
+
+class DlmsCalls(NamedTuple):
+    """Which DLMS meters are called, and as whom; empty: the usual addresses.
+
+    `device`: a meter of the site, which is asked alone, in the association that the site file says.
+    """
+
+    client: int = 16
+    servers: tuple[int, ...] = ()
+    physicals: tuple[int, ...] = ()
+    device: DeviceSpec | None = None
 
 
 class Sighting(NamedTuple):
@@ -82,6 +152,9 @@ class Sighting(NamedTuple):
     """What it says about itself: ("vendor", "Acrel")."""
     waited_s: float = 0.0
     frame: Frame | None = None
+    refusal: DriverError | None = None
+    """Why it does not say who it is: its code names the sentence with the cure."""
+    inventory: Inventory | None = None
 
 
 Leave = Callable[[bool], Awaitable[None]]

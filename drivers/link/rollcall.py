@@ -2,8 +2,8 @@
 
 A meter alone on the line answers the wildcard. Several answer at once and spoil each other; then the addresses are
 walked: every meter whose lowest octet is 00, 01 ... 99 is asked, with the wildcard AA in the higher ones, and where
-several answer to one octet still, the next octet is walked as well. Whoever answers says its whole address in the frame,
-so an answer that comes late is credited to who gave it, and a refusal shows a meter as well as a value does.
+several answer to one octet still, the next octet is walked as well. Whoever answers says its whole address in the
+frame, so an answer that comes late is credited to who gave it, and a refusal shows a meter as well as a value does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
-from drivers.link.base import Link, converse
+from drivers.link.base import Link, Voice, converse
 from edge_agent.model import Frame
 from edge_agent.ports import DriverError, Leave, LinkDown, NoReply, Seen, Sighting
 
@@ -63,6 +63,30 @@ class Roll:
 
     def expired(self) -> DriverError:
         return NoReply("the time is up")
+
+
+async def called(voice: Voice, request: bytes, wait_s: float) -> tuple[bytes, float]:
+    """Everything that comes in the time that an answer may take, and after how long it began. Raises `LinkDown`."""
+    link = voice.link
+    if not link.is_open:
+        await link.open()
+    await link.turn()
+    link.set_aside()
+    loop = asyncio.get_running_loop()
+    asked_s = loop.time() + len(request) * link.char_s
+    roll = Roll(request)
+    try:
+        await converse(voice, roll, wait_s)
+    except LinkDown:
+        raise
+    except DriverError:
+        pass  # the time is up: what came is in the roll
+    received = roll.received
+    if received:
+        await asyncio.sleep(max(0.0, asked_s + wait_s - loop.time()))
+        await link.quiet()
+        received += link.set_aside()
+    return received, 0.0 if roll.first_s is None else roll.first_s - asked_s
 
 
 class RollCall:
@@ -184,25 +208,6 @@ class RollCall:
 
     async def _ask(self, request: bytes) -> _Came:
         """One round trip, and whatever else comes in the time that an answer may take."""
-        link = self.link
-        if not link.is_open:
-            await link.open()
-        await link.turn()
-        link.set_aside()
-        loop = asyncio.get_running_loop()
-        asked_s = loop.time() + len(request) * link.char_s
-        roll = Roll(request)
-        try:
-            await converse(self._voice, roll, self._wait_s)
-        except LinkDown:
-            raise
-        except DriverError:
-            pass  # the time is up: what came is in the roll
-        received = roll.received
-        if received:
-            await asyncio.sleep(max(0.0, asked_s + self._wait_s - loop.time()))
-            await link.quiet()
-            received += link.set_aside()
+        received, waited_s = await called(self._voice, request, self._wait_s)
         present, stray = self.answers(received, request)
-        waited_s = 0.0 if roll.first_s is None else roll.first_s - asked_s
         return _Came(tuple(present), stray > 0, request, waited_s)

@@ -11,6 +11,8 @@ SENTENCES: dict[str, str] = {
     "survey.seen.several": "several devices answer at once",
     "survey.seen.garbled": "answers with bytes that are no frame",
     "survey.seen.unsupported": "answers in a way that this agent does not read",
+    "survey.seen.alias": "answers here as well",
+    "survey.lists": "lists {objects} objects, {ours} of them quantities of ours",
     "survey.unknown_talk": (
         "somebody speaks on this line ({bytes} bytes that are no frame at any speed that was listened at): another "
         "master at another speed, or noise on an open line. Say its speed with --baud and --parity to learn who it is; "
