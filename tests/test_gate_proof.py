@@ -306,7 +306,9 @@ def dlt698_cases(chance: Random) -> bytes:
     if chance.random() < 0.3:
         apdu = bytes((chance.randrange(256),)) + apdu[1:]
     digits = f"{chance.randrange(10**12):012d}"
-    address = chance.choice((digits, digits, digits, "A" * 12, "A" * 8 + digits[:4], "A" * 9 + "123", "9" * 12, "F" * 12))
+    address = chance.choice(
+        (digits, digits, digits, "A" * 12, "A" * 8 + digits[:4], "A" * 9 + "123", "9" * 12, "F" * 12)
+    )
     control = chance.choice((0x43, 0x43, 0x43, 0x43, 0x4B, 0x63, 0x41, 0xC3, 0x83, 0x03, chance.randrange(256)))
     kind = chance.choice((5, 5, 5, 5, 5, 0x45, 0x85, 0xC5, 0x15, chance.randrange(256)))
     frame = on_698.framed(address, apdu, control=control, kind=kind)

@@ -1,4 +1,4 @@
-"""Scan on lines with DL/T 698.45 meters: each device named for what it is, with the package that reads them or without."""
+"""Scan on lines with DL/T 698.45 meters: each device named for what it is, with the package or without."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from simulator.line.virtual import run_virtual
 from tests.figures import report as figure
 from tests.house.tree import ROOT
 from tests.on_698 import METER, framed
+
 from tests.test_scan import DLT_METER, HEAD, METER as MODBUS_METER, scanned, seen  # isort: skip
 
 OBJECT_METER = """

@@ -3,48 +3,29 @@
 On a line the usual HDLC addresses are called with SNRM, one by one: whoever answers, with UA or with DM, says its own
 address, so an answer that comes late is credited to who gave it. Over TCP a meter answers an AARQ or not at all. Then
 the association is opened, for the public client that every meter should know or for that of a device of the site, and
-the meter is asked: its name, serial number and firmware, the logical devices beside it (SAP assignment), and the list
-of objects that it gives to this client. What of it is a quantity of ours is read once, so that a profile made of it has
-been tried.
+the meter is asked who it is, who is beside it, and what it has (`inventory`).
 
 It only reads: nothing leaves but through the gate, and before each question leave is asked for.
 
-Source: IEC 62056-46 (addresses, SNRM and UA), IEC 62056-5-3 (AARQ of the public client), IEC 62056-6-2, class_id 15 and
-17.
+Source: IEC 62056-46 (addresses, SNRM and UA), IEC 62056-5-3 (AARQ of the public client).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from drivers.dlms import catalogue, hdlc_frame
-from drivers.dlms.axdr import Data, Tag
+from drivers.dlms import hdlc_frame
 from drivers.dlms.channel import Wire
 from drivers.dlms.hdlc_frame import FINAL, ServerAddress, client_octet
-from drivers.dlms.objects import Class, capture_objects, object_list, scaler_unit, sort_method
-from drivers.dlms.refused import DataAccess, LinkRefused, Malformed, NoProfile, access_error
+from drivers.dlms.inventory import MOST_METERS, Asking
+from drivers.dlms.refused import LinkRefused
 from drivers.dlms.session import Session
-from drivers.dlms.values import Item, item_of, outcome_of, text_of
-from drivers.dlms.xdlms import ASSOCIATION, Attribute
 from drivers.link import Link
 from drivers.link.rollcall import called
-from edge_agent.model import DeviceSpec, DlmsSpec, Frame, Gap, Ms, Outcome, Profile
-from edge_agent.ports import (
-    DlmsCalls,
-    DriverError,
-    Inventory,
-    Leave,
-    LinkDown,
-    Matched,
-    NoReply,
-    Record,
-    Refused,
-    Seen,
-    Sighting,
-)
-from edge_agent.ports import Listed as Shown
+from edge_agent.model import DeviceSpec, DlmsSpec, Frame, Profile
+from edge_agent.ports import DlmsCalls, DriverError, Leave, LinkDown, NoReply, Refused, Seen, Sighting
 
 FRAMINGS = ((9600, "N"), (2400, "N"), (19200, "N"), (4800, "N"), (115200, "N"), (9600, "E"))
 """What meters come with: HDLC has eight bits and no parity (IEC 62056-46, 5)."""
@@ -63,18 +44,6 @@ _LIKELY = 6
 """So many addresses a glance calls at each speed."""
 
 _MOST_OF_ONE_OCTET = 0x7D
-_MOST_PHYSICAL = 0x3FFD
-_MOST_METERS = 32
-
-_SAPS = Attribute(17, bytes((0, 0, 41, 0, 0, 255)), 2)
-_LIST = Attribute(Class.ASSOCIATION_LN, ASSOCIATION, 2)
-_IDENTITY = (
-    ("name", Attribute(1, bytes((0, 0, 42, 0, 0, 255)), 2)),
-    ("serial", Attribute(1, bytes((0, 0, 96, 1, 0, 255)), 2)),
-    ("firmware", Attribute(1, bytes((1, 0, 0, 2, 0, 255)), 2)),
-)
-_PATIENCE_S = 10.0
-"""For the beginning of a list: a meter may have to put it together."""
 
 _LIST_OCTETS = 40_000
 _LIST_FRAMES = 400
@@ -180,7 +149,7 @@ class Seeker:
             self._told[place] = sighting
             yield sighting
             for other in beside:
-                if other not in self._called and len(self._told) < _MOST_METERS:
+                if other not in self._called and len(self._told) < MOST_METERS:
                     async for found in self._call(other, leave):
                         yield found
 
@@ -292,18 +261,23 @@ class Seeker:
                 refused = isinstance(error, DriverError) and not isinstance(error, Refused | NoReply)
                 seen = Seen.UNSUPPORTED if refused and known is None else Seen.DEVICE
                 return about._replace(seen=seen, refusal=error), ()
-            asking = _Asking(session, device, self.link.now_ms)
-            texts, beside = await asking.identity(place)
+            asking = Asking(session, device, self.link.now_ms)
+            texts, saps = await asking.identity()
             name = dict(texts).get("name", "")
             if name and self._names.setdefault(name, place) != place:
                 what = f"the same meter as {self._names[name]}"
                 return about._replace(seen=Seen.ALIAS, detail=what, texts=texts, refusal=None), ()
             inventory = await asking.inventory()
-            return about._replace(texts=texts, inventory=inventory, refusal=asking.failed), beside
+            return about._replace(texts=texts, inventory=inventory, refusal=asking.failed), self._beside(place, saps)
         finally:
             if not self._wire.hushed:
                 with suppress(DriverError):
                     await session.release()
+
+    def _beside(self, place: Place, saps: Sequence[int]) -> list[Place]:
+        """The other logical devices, where their numbers fit the address."""
+        most = 0xFFFF if not self._on_line else 0x3FFD if place.size == 4 else _MOST_OF_ONE_OCTET
+        return [place._replace(server=sap) for sap in saps if sap != place.server and sap <= most]
 
     async def _open(self, session: Session) -> DriverError | None:
         """Once more where a meter kept silent: one without a data link may not know what DISC is."""
@@ -333,108 +307,6 @@ class Seeker:
         return DeviceSpec("scan", self.link.name, 0, _NO_PROFILE, dlms=spec)
 
 
-class _Asking:
-    """Inside an open association. What breaks off keeps what came until then; `failed` says why."""
-
-    def __init__(self, session: Session, device: DeviceSpec, now_ms: Callable[[], Ms]) -> None:
-        self.failed: DriverError | None = None
-        self._now_ms = now_ms
-        self._session = session
-        self._device = device
-
-    async def identity(self, place: Place) -> tuple[tuple[tuple[str, str], ...], list[Place]]:
-        texts: list[tuple[str, str]] = []
-        for name, attribute in _IDENTITY:
-            result = await self._value(attribute)
-            if isinstance(result, Data) and (said := text_of(result, attribute)):
-                texts.append((name, said))
-        saps = _assigned(await self._value(_SAPS))
-        if len(saps) > 1 or (saps and saps[0][0] != place.server):
-            texts.append(("logical devices", ", ".join(f"{sap} {name}".strip() for sap, name in saps)))
-        beside = [place._replace(server=sap) for sap, _ in saps if sap != place.server]
-        return tuple(texts), [b for b in beside if b.size == 4 or b.physical is None or b.server <= _MOST_OF_ONE_OCTET]
-
-    async def inventory(self) -> Inventory:
-        spec = self._device.dlms or DlmsSpec()
-        if self.failed is not None:
-            return Inventory(spec, refusal=self.failed)
-        result = await self._value(_LIST, patience_s=_PATIENCE_S)
-        try:
-            if not isinstance(result, Data):
-                raise result
-            objects = object_list(result)
-            own = next((o for o in objects if (o.class_id, o.instance) == (15, ASSOCIATION)), None)
-            if own is not None and own.version:
-                objects = object_list(result, version=own.version)
-        except DriverError as error:
-            return Inventory(spec, refusal=error)
-        registers = catalogue.registers_of(objects)
-        matched = [Matched(r, await self._outcome(item_of(r))) for r in registers]
-        items = [item_of(m.register) for m in matched]
-        return Inventory(
-            spec,
-            tuple(Shown(o.class_id, o.version, catalogue.text(o.instance), o.readable) for o in objects),
-            tuple(matched),
-            tuple(catalogue.near_of(objects)),
-            tuple([await self._load_profile(name, items) for name in catalogue.load_profiles_of(objects)]),
-            tuple([await self._record(name) for name in catalogue.event_logs_of(objects)]),
-            self.failed,
-        )
-
-    async def _outcome(self, item: Item) -> Outcome | None:
-        """The quantity read once, as the driver would."""
-        device, now_ms = self._device.id, self._now_ms()
-        result, unit = await self._value(item.attribute), None
-        if isinstance(result, Data) and item.scaler is not None:
-            scaler = await self._value(item.scaler)
-            try:
-                if not isinstance(scaler, Data):
-                    raise scaler
-                unit = scaler_unit(scaler)
-            except DriverError as error:
-                result = error
-        if isinstance(result, Data):
-            return outcome_of(item, result, unit, device, now_ms, None)
-        if self.failed is not None:
-            return None
-        return Gap(device, item.quantity, result.cause, now_ms, str(result))
-
-    async def _load_profile(self, instance: bytes, items: Sequence[Item]) -> Record:
-        from drivers.dlms.load_profile import layout_of
-
-        record = await self._record(instance)
-        columns = await self._value(Attribute(Class.PROFILE_GENERIC, instance, 3))
-        sort = await self._value(Attribute(Class.PROFILE_GENERIC, instance, 5))
-        try:
-            if not isinstance(columns, Data) or not isinstance(sort, Data):
-                raise NoProfile("it does not say what it captures, or how it is sorted")
-            registers = [item.register for item in items]
-            layout_of(instance, capture_objects(columns), record.every_s or 0, sort_method(sort), registers)
-        except DriverError as error:
-            return record._replace(flaw=str(error))
-        return record
-
-    async def _record(self, instance: bytes) -> Record:
-        period = await self._value(Attribute(Class.PROFILE_GENERIC, instance, 4))
-        every_s = period.value if isinstance(period, Data) and isinstance(period.value, int) else None
-        return Record(catalogue.text(instance), every_s)
-
-    async def _value(self, attribute: Attribute, *, patience_s: float = 0.0) -> Data | DriverError:
-        """The value, or why it did not come; after a failure that ends the association nothing is asked."""
-        if self.failed is not None:
-            return self.failed
-        try:
-            (result,), _ = await self._session.get([attribute], patience_s=patience_s)
-        except Refused as error:
-            if not self._session.is_open:
-                self.failed = error
-            return error
-        except DriverError as error:
-            self.failed = error
-            return error
-        return access_error(result, str(attribute)) if isinstance(result, DataAccess) else result
-
-
 def _answers(received: bytes, request: bytes, client: bytes) -> tuple[list[hdlc_frame.Frame], bytes]:
     """The frames for us in what came, and what was no frame at all; our own echo is neither."""
     reader = hdlc_frame.FrameReader()
@@ -457,17 +329,3 @@ def _source(address: bytes) -> Place | None:
             server, physical = (address[n] >> 1 << 7 | address[n + 1] >> 1 for n in (0, 2))
             return Place(server, physical, 4)
     return None
-
-
-def _assigned(result: Data | DriverError) -> list[tuple[int, str]]:
-    """Logical devices with their names, as the SAP assignment has them; none where it is not given."""
-    if not isinstance(result, Data):
-        return []
-    found: list[tuple[int, str]] = []
-    try:
-        for entry in result.items("SAP assignment", Tag.ARRAY):
-            sap, name = entry.items("SAP", Tag.STRUCTURE, 2)
-            found.append((sap.integer("SAP"), text_of(name, _SAPS)))
-    except Malformed:
-        return []
-    return found[:_MOST_METERS]

@@ -12,7 +12,8 @@ from rich.table import Table
 from edge_agent.model import LinkSpec
 from edge_agent.survey import Probed, Report
 from edge_agent.survey.fragment import fragment
-from edge_agent.survey.scan import minutes, said, who
+from edge_agent.survey.place import LINES
+from edge_agent.survey.scan import minutes, refused, said, who
 from edge_agent.survey.vector import file_name, vector
 from edge_agent.survey.wiring import Guess
 from edge_agent.words import phrase, say, spoken
@@ -40,7 +41,7 @@ def plain_report(report: Report) -> dict[str, Any]:
         "link": report.link,
         "kind": report.kind,
         "where": report.where,
-        "setting": str(report.setting) if report.setting and report.kind != "modbus-tcp" else None,
+        "setting": str(report.setting) if report.setting and report.kind in LINES else None,
         "complete": report.complete,
         "objection": report.objection,
         "masters": list(report.heard),
@@ -53,9 +54,10 @@ def plain_report(report: Report) -> dict[str, Any]:
             {
                 "driver": f.sighting.driver,
                 "address": f.sighting.address,
-                "setting": str(f.setting) if report.kind != "modbus-tcp" else None,
+                "setting": str(f.setting) if report.kind in LINES else None,
                 "seen": f.sighting.seen.value,
                 "detail": f.sighting.detail,
+                "refusal": refused(f.sighting) if f.sighting.refusal is not None else "",
                 "says": dict(f.sighting.texts),
                 "waited_ms": round(1000 * f.sighting.waited_s, 1),
                 "asked": f.sighting.frame.request.hex(" ") if f.sighting.frame else "",
@@ -71,7 +73,7 @@ def show_report(report: Report) -> None:
     table = Table("device", "protocol", "setting", "seen", "answered after", title=f"{report.link} ({report.where})")
     for f in sorted(report.found, key=lambda f: (f.sighting.driver, f.sighting.address.zfill(12))):
         waited = f"{1000 * f.sighting.waited_s:.0f} ms" if f.sighting.waited_s else ""
-        setting = str(f.setting) if report.kind != "modbus-tcp" else ""
+        setting = str(f.setting) if report.kind in LINES else ""
         table.add_row(who(f.sighting), f.sighting.driver, setting, said(f.sighting), waited)
     if report.found:
         Console(width=None if Console().is_terminal else 160).print(table)

@@ -221,8 +221,9 @@ class Search:
     async def _look(self, asks: dict[str, Seeker], setting: Setting) -> bool:
         """Everybody at one setting; whether anybody could be understood there. What was garbled at others was his."""
         report = self.report
-        report.left_out = [f"the rest at {setting}"] if self.place.is_line else ["the other units"]
-        self.watch.what = f"{setting}: everybody" if self.place.is_line else "all units"
+        others = "the other meters" if self.place.spec.kind == "dlms-tcp" else "the other units"
+        report.left_out = [f"the rest at {setting}"] if self.place.is_line else [others]
+        self.watch.what = f"{setting}: everybody" if self.place.is_line else "everybody"
         for seeker in asks.values():
             await self._take(seeker.look(self.wanted.units, self.watch.leave, thorough=self.wanted.thorough), setting)
         if not self._seen_at(setting):

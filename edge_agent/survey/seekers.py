@@ -24,8 +24,8 @@ def surveys() -> dict[str, Any]:
 
 
 def seekers(link: Any, kind: str, asked: Mapping[str, Any] | None = None) -> dict[str, Seeker]:
-    """One for each protocol that is spoken on such a link; some are looked for only where they are asked for, by driver,
-    with whatever that driver's seeker is to know."""
+    """One for each protocol that is spoken on such a link; some are looked for only where they are asked for: by driver,
+    with whatever its seeker is to know."""
     asked = asked or {}
     return {
         name: module.Seeker(link, asked[name]) if name in asked else module.Seeker(link)
@@ -38,7 +38,8 @@ def settings(
 ) -> list[Setting]:  # fmt: skip
     """Speeds and parities in the order in which they are tried: `first`, then the likeliest of each protocol in turn.
 
-    With bauds or parities, no others; `asked`: drivers that are looked for because somebody asks for it. Behind a converter the line is set in the converter: there is nothing to try.
+    With bauds or parities, no others; `asked`: drivers that are looked for because somebody asks for it. Behind a
+    converter the line is set in the converter: there is nothing to try.
     """
     if kind != "serial":
         return [first]

@@ -2,9 +2,9 @@
 
 `68 L L C AF SA.. CA HCS HCS APDU FCS FCS 16`; the address goes lowest octet first, HCS and FCS are CRC-16/X-25. It
 answers GET of one attribute, of a list, and of the next block; whatever would change the meter is refused and counted.
-A frame with a wrong check or another meter's address meets silence; one with digits A in a wildcard address is for every
-meter whose other digits are those. Source: DL/T 698.45-2017, 5, 6.3 and Annexes A and
-D, as described with the vectors of the package `dlt698` 1.0.1; none of its code is used here.
+A frame with a wrong check or another meter's address meets silence; one with digits A in a wildcard address is for
+every meter whose other digits are those. Source: DL/T 698.45-2017, 5, 6.3 and Annexes A and D, as described with the
+vectors of the package `dlt698` 1.0.1; none of its code is used here.
 """
 
 from __future__ import annotations
