@@ -1,8 +1,8 @@
 """What a DLMS meter says about itself, and what it lists, inside an association that is open.
 
 Each question is one attribute, so that no meter is asked for more than it knows. What is a quantity of ours is read
-once, with its scaler, as the driver reads it. After a failure that ends the association nothing more is asked: what came
-until then stands, and says why there is no more.
+once, with its scaler, as the driver reads it. After a failure that ends the association nothing more is asked: what
+came until then stands, and says why there is no more.
 
 Source: IEC 62056-6-2 (DLMS UA 1000-1), class_id 1, 7, 15 (object_list) and 17 (SAP_assignment_list).
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.model import LinkSpec
+from edge_agent.ports import Inventory, Seen, Sighting
 from edge_agent.survey import Probed, Report
 from edge_agent.survey.fragment import fragment
+from edge_agent.survey.meter_profile import site_tables
 from edge_agent.survey.place import LINES
 from edge_agent.survey.scan import minutes, refused, said, who
 from edge_agent.survey.vector import file_name, vector
@@ -33,6 +36,14 @@ class Visit(NamedTuple):
     known: bool
     report: Report | None
     probed: list[Probed]
+    profile: str = "dlms-generic-3p"
+    """Of the DLMS meters that were found."""
+
+    @property
+    def meters(self) -> list[tuple[Sighting, Inventory]]:
+        """The DLMS meters that were found, and what they list."""
+        found = [f.sighting for f in self.report.found] if self.report is not None else []
+        return [(s, s.inventory) for s in found if s.inventory is not None and s.seen is Seen.DEVICE]
 
 
 def plain_report(report: Report) -> dict[str, Any]:
@@ -95,8 +106,16 @@ def plain_visit(visit: Visit) -> dict[str, Any]:
 
 
 def fragment_of(visit: Visit) -> str:
+    """The tables for the site file; "" where there are none."""
+    if not visit.probed and not visit.meters:
+        return ""
     setting = next((p.setting for p in visit.probed if p.setting is not None), None)
-    return fragment(visit.spec, setting, visit.probed, known=visit.known) if visit.probed else ""
+    if visit.report is not None and visit.report.kind in LINES:
+        setting = setting or visit.report.setting
+    more: list[str] = []
+    for sighting, inventory in visit.meters:
+        more += ["", *site_tables(visit.spec, visit.profile, sighting, inventory)]
+    return fragment(visit.spec, setting, visit.probed, known=visit.known, more=more[1:])
 
 
 def plain_probed(probed: Probed) -> dict[str, Any]:
@@ -143,7 +162,7 @@ def _plain_guess(guess: Guess | None) -> dict[str, Any] | None:
 def write_out(visit: Visit, output: Output) -> None:
     """The fragment and the vectors, as files of their own names. Raises `ClickException`."""
     try:
-        if output.write is not None and visit.probed:
+        if output.write is not None and fragment_of(visit):
             output.write.mkdir(parents=True, exist_ok=True)
             path = output.write / f"{visit.spec.id}.toml"
             path.write_text(fragment_of(visit), encoding="utf-8")
@@ -162,12 +181,13 @@ def write_out(visit: Visit, output: Output) -> None:
         raise click.ClickException(f"{cause.filename}: {cause.strerror}") from None
 
 
-def show_visit(visit: Visit, output: Output) -> None:
+def show_visit(visit: Visit, output: Output, show_more: Callable[[Visit], None] = lambda visit: None) -> None:
     if visit.report is not None:
         show_report(visit.report)
+    show_more(visit)
     for probed in visit.probed:
         show_probed(probed)
-    if visit.probed and output.write is None:
+    if fragment_of(visit) and output.write is None:
         click.echo()
         click.echo(fragment_of(visit), nl=False)
 

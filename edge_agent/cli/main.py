@@ -230,6 +230,7 @@ def scan(
     from edge_agent.cli.found import Output, plain_visit, show_visit, write_out
     from edge_agent.cli.meter_listing import DlmsAsked, list_known, plain_meters, show_meters, write_profiles
     from edge_agent.cli.surveying import Asked, scan_link
+    from edge_agent.survey.meter_profile import profile_name
 
     output = Output(write, dump)
     dlms = DlmsAsked(
@@ -245,13 +246,14 @@ def scan(
             within_s=within_s, probes=probes or write is not None or dump is not None, quiet=as_json,
             dlms=dlms.calls() if dlms.dlms else None,
         )  # fmt: skip
+    if dlms.profile is not None:
+        visit = visit._replace(profile=profile_name(dlms.profile))
     write_out(visit, output)
     written = dlms.profile is None or write_profiles(visit, dlms.profile)
     if as_json:
         emit({**plain_visit(visit), "meters": plain_meters(visit)})
     else:
-        show_visit(visit, output)
-        show_meters(visit)
+        show_visit(visit, output, show_meters)
     sys.exit(OK if written and visit.report and visit.report.devices and not visit.report.objection else FAILED)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from edge_agent.cli.found import Visit
 from edge_agent.cli.surveying import Asked, Showing, on_link, with_given
 from edge_agent.model import DeviceSpec, LinkSpec, Reading
-from edge_agent.ports import DlmsCalls, Inventory, Seen, Sighting
+from edge_agent.ports import DlmsCalls, Inventory, Sighting
 from edge_agent.settings import Site, device_specs, link_specs
 from edge_agent.survey import list_device
 from edge_agent.survey.meter_profile import (
@@ -103,15 +103,9 @@ def _numbers(written: str | None, option: str) -> list[int]:
     return list(dict.fromkeys(found))
 
 
-def inventories(visit: Visit) -> list[tuple[Sighting, Inventory]]:
-    """The meters that were found and what they list."""
-    found = [f.sighting for f in visit.report.found] if visit.report is not None else []
-    return [(s, s.inventory) for s in found if s.inventory is not None and s.seen is Seen.DEVICE]
-
-
 def show_meters(visit: Visit) -> None:
     """One table for each meter, and what could not be read of its list."""
-    for sighting, inventory in inventories(visit):
+    for sighting, inventory in visit.meters:
         click.echo()
         if inventory.refusal is not None and inventory.refusal is not sighting.refusal:
             click.echo(refused(sighting._replace(refusal=inventory.refusal)))
@@ -136,7 +130,7 @@ def show_meters(visit: Visit) -> None:
 
 
 def plain_meters(visit: Visit) -> list[dict[str, Any]]:
-    return [_plain(sighting, inventory) for sighting, inventory in inventories(visit)]
+    return [_plain(sighting, inventory) for sighting, inventory in visit.meters]
 
 
 def _plain(sighting: Sighting, inventory: Inventory) -> dict[str, Any]:
@@ -170,7 +164,7 @@ def write_profiles(visit: Visit, path: Path) -> bool:
     Raises `ClickException`.
     """
     written = 0
-    for sighting, inventory in inventories(visit):
+    for sighting, inventory in visit.meters:
         own = path if not written else path.with_name(f"{path.stem[:29]}-{written + 1}.toml")
         try:
             text = profile(profile_name(own), sighting, inventory, visit.spec)

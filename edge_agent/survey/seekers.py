@@ -24,8 +24,8 @@ def surveys() -> dict[str, Any]:
 
 
 def seekers(link: Any, kind: str, asked: Mapping[str, Any] | None = None) -> dict[str, Seeker]:
-    """One for each protocol that is spoken on such a link; some are looked for only where they are asked for: by driver,
-    with whatever its seeker is to know."""
+    """One for each protocol that is spoken on such a link; some are looked for only where they are asked for: by
+    driver, with whatever its seeker is to know."""
     asked = asked or {}
     return {
         name: module.Seeker(link, asked[name]) if name in asked else module.Seeker(link)
