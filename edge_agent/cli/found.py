@@ -38,6 +38,8 @@ class Visit(NamedTuple):
     probed: list[Probed]
     profile: str = "dlms-generic-3p"
     """Of the DLMS meters that were found."""
+    device: str = ""
+    """The device of the site that was asked, alone."""
 
     @property
     def meters(self) -> list[tuple[Sighting, Inventory]]:
@@ -107,7 +109,7 @@ def plain_visit(visit: Visit) -> dict[str, Any]:
 
 def fragment_of(visit: Visit) -> str:
     """The tables for the site file; "" where there are none."""
-    if not visit.probed and not visit.meters:
+    if visit.device or not (visit.probed or visit.meters):
         return ""
     setting = next((p.setting for p in visit.probed if p.setting is not None), None)
     if visit.report is not None and visit.report.kind in LINES:

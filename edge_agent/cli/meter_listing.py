@@ -80,7 +80,7 @@ def list_known(
     spec = _link_of(site, device, asked)
     with Showing(quiet=quiet) as showing:
         report = on_link(spec, Path(site.paths.runtime), lambda place: list_device(place, device, showing))
-    return Visit(spec, True, report, [])
+    return Visit(spec, True, report, [], device=device.id)
 
 
 def _link_of(site: Site, device: DeviceSpec, asked: Asked) -> LinkSpec:
@@ -167,7 +167,7 @@ def write_profiles(visit: Visit, path: Path) -> bool:
     for sighting, inventory in visit.meters:
         own = path if not written else path.with_name(f"{path.stem[:29]}-{written + 1}.toml")
         try:
-            text = profile(profile_name(own), sighting, inventory, visit.spec)
+            text = profile(profile_name(own), sighting, inventory, visit.spec, visit.device)
             own.write_text(text, encoding="utf-8")
         except ValueError as error:
             click.echo(f"{own}: {error}", err=True)

@@ -13,6 +13,9 @@ from edge_agent.survey.probe import Probed
 from edge_agent.survey.scan import who
 from edge_agent.words import phrase, say, spoken
 
+UNPROBED_PROFILES = {"dlt698": "dlt698-3p"}
+"""Of meters whose objects mean the same whoever made them."""
+
 _ID_LENGTH = 32
 
 
@@ -60,7 +63,8 @@ def _device(spec: LinkSpec, device: Probed) -> list[str]:
         fields = {"profile": fit.profile.name, "score": f"{fit.score:.2f}", "order": fit.order}
         lines += comment(spoken(phrase("survey.reordered", **fields)))
     if best is None:
-        return lines
+        name = UNPROBED_PROFILES.get(device.sighting.driver)
+        return lines if name is None else [*lines, *_table(spec, device, name)]
     for remark in best.remarks:
         mark = "?" if remark.fit is None else "+" if remark.fit >= 0.75 else "-" if remark.fit < 0.4 else "~"
         lines += comment(f"{mark} {spoken(remark.says)}")
@@ -68,14 +72,17 @@ def _device(spec: LinkSpec, device: Probed) -> list[str]:
         if guess is not None:
             what = f"{guess.what} ({guess.confidence:.2f})" if guess.what else "cannot say"
             lines += comment(f"{name}: {what}; {spoken(guess.why)}")
+    return [*lines, *_table(spec, device, best.profile.name)]
+
+
+def _table(spec: LinkSpec, device: Probed, profile: str) -> list[str]:
     address = device.sighting.address
     return [
-        *lines,
         "[[device]]",
         f'id = "{device_id(spec, address)}"',
         f'link = "{spec.id}"',
         f"unit = {address}" if device.sighting.driver == "modbus" else f'address = "{address}"',
-        f'profile = "{best.profile.name}"',
+        f'profile = "{profile}"',
     ]
 
 

@@ -45,8 +45,11 @@ def can_be_profile(inventory: Inventory) -> bool:
     return any(UNIT[m.register.quantity] and _is_given(m.outcome) for m in inventory.matched)
 
 
-def profile(name: str, sighting: Sighting, inventory: Inventory, link: LinkSpec) -> str:
-    """The profile as a file. Raises ValueError where nothing of it is a quantity of ours."""
+def profile(name: str, sighting: Sighting, inventory: Inventory, link: LinkSpec, device: str = "") -> str:
+    """The profile as a file; `device`: the meter's id, if the site file has it already.
+
+    Raises ValueError where nothing of it is a quantity of ours.
+    """
     if not inventory.matched:
         raise ValueError(f"{who(sighting)} lists nothing that is a quantity of ours")
     said = dict(sighting.texts)
@@ -54,10 +57,7 @@ def profile(name: str, sighting: Sighting, inventory: Inventory, link: LinkSpec)
     lines = [
         *comment(say("survey.profile.head", meter=meter, client=inventory.spec.client)),
         *(comment(say("survey.profile.unfinished", why=str(inventory.refusal))) if inventory.refusal else []),
-        *comment(say("survey.profile.place")),
-        "#",
-        *(f"# {line}" for line in site_tables(link, name, sighting, inventory)),
-        "#",
+        *_placed(name, sighting, inventory, link, device),
         f"profile = {quoted(name)}",
         'driver = "dlms"',
         f"model = {quoted(' '.join(filter(None, (meter, said.get('firmware'))))[:200])}",
@@ -109,7 +109,8 @@ def value_of(outcome: Outcome | None) -> str:
             return f"{outcome.value:.10g} {UNIT[outcome.quantity].removeprefix('1')}".strip()
         case Identity():
             return outcome.text
-    return outcome.detail
+    address, _, why = outcome.detail.partition(": ")
+    return why if "*255/" in address else outcome.detail
 
 
 def class_name(number: int) -> str:
@@ -126,6 +127,14 @@ def others(inventory: Inventory) -> list[Listed]:
 def place_of(address: str) -> str:
     """The OBIS code in the address of a register."""
     return next(part for part in address.split("/") if ":" in part)
+
+
+def _placed(name: str, sighting: Sighting, inventory: Inventory, link: LinkSpec, device: str) -> list[str]:
+    """Where the file belongs, and what names it."""
+    if device:
+        return comment(say("survey.profile.known", device=device, profile=name))
+    tables = (f"# {line}".rstrip() for line in site_tables(link, name, sighting, inventory))
+    return [*comment(say("survey.profile.place")), "#", *tables, "#"]
 
 
 def _register(register: Register, outcome: Outcome | None) -> list[str]:

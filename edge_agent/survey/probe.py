@@ -89,7 +89,7 @@ class Probed:
     @property
     def verdict(self) -> Phrase:
         if self.sighting.driver in UNPROBED:
-            return phrase(f"survey.unprobed.{self.sighting.driver}", who=self.sighting.address)
+            return phrase(f"survey.unprobed.{self.sighting.driver}")
         best = self.best
         if best is None:
             return phrase("survey.no_fit", best=f"{self.fits[0].score:.2f}" if self.fits else "0")

@@ -263,7 +263,8 @@ class Search:
             if (f.sighting.driver, f.sighting.address) != (sighting.driver, sighting.address)
         ]  # fmt: skip
         known.append(found)
-        self.notice.says(say("survey.found", who=who(sighting), setting=found.setting, seen=said(sighting)))
+        at = found.setting if self.place.is_line else self.report.where
+        self.notice.says(say("survey.found", who=who(sighting), setting=at, seen=said(sighting)))
 
 
 def said(sighting: Sighting) -> str:

@@ -50,6 +50,8 @@ async def probe_device(
         watch.begin(LIMIT_S)
         watch.what = who(Sighting(driver, address, Seen.DEVICE))
         sighting = await described(place, setting, driver, address, watch.leave, watch.line_opened)
+        if sighting is None and driver == "dlt645":  # the same twelve digits, in the protocol that came after it
+            sighting = await described(place, setting, "dlt698", address, watch.leave, watch.line_opened)
         if sighting is None:
             return None
         if sighting.seen is not Seen.DEVICE:
@@ -79,7 +81,8 @@ async def list_device(place: Place, device: DeviceSpec, notice: Notice) -> Repor
         sighting = await described(place, setting, driver, address, watch.leave, watch.line_opened, asked)
         if sighting is not None:
             report.found.append(Found(sighting, setting))
-            notice.says(say("survey.found", who=who(sighting), setting=setting, seen=said(sighting)))
+            at = setting if place.is_line else where
+            notice.says(say("survey.found", who=who(sighting), setting=at, seen=said(sighting)))
     except (Stopped, Spent) as objection:
         report.objection = str(objection) or say("survey.spent", spent=minutes(watch.spent_s), left=device.id)
     finally:

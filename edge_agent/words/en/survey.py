@@ -103,6 +103,9 @@ SENTENCES: dict[str, str] = {
     ),
     "survey.profile.unfinished": "The list or the reading of it broke off: {why}",
     "survey.profile.place": "Put it into /etc/edge-agent/profiles, and this into the site file:",
+    "survey.profile.known": (
+        'Put it into /etc/edge-agent/profiles, and say profile = "{profile}" for device {device} in the site file.'
+    ),
     "survey.profile.source": "object list of {meter}, as it gives it to client {client}",
     "survey.profile.side": (
         "The meter does not say which side of the transformers its values are on: secondary is usual for meters behind "
