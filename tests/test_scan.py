@@ -226,7 +226,7 @@ def test_the_likeliest_settings_come_first_and_a_converter_has_its_own():
     assert len(tries) == len(set(tries)) > 12
     assert settings("tcp-serial", Setting(4800, "O")) == [Setting(4800, "O")]
     assert settings("serial", Setting(9600, "N"), bauds=[300]) == [Setting(300, "E"), Setting(300, "N")]
-    assert set(surveys()) == {"modbus", "dlt645", "dlt698"}
+    assert set(surveys()) == {"modbus", "dlt645", "dlt698", "dlms"}
 
 
 # --- two at one address --------------------------------------------------------------------------------------------
