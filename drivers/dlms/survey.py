@@ -39,11 +39,9 @@ WAIT_S = 0.7
 
 _USUAL_SERVERS = (1, 16)
 """Of one octet: the management logical device, and the first of the others (IEC 62056-46, 6.4.2.3)."""
-_USUAL_PHYSICALS = (16, 17, 18, 1, 127)
-_LIKELY = 6
-"""So many addresses a glance calls at each speed."""
-
-_MOST_OF_ONE_OCTET = 0x7D
+_USUAL_PHYSICALS = (16, 17, 18, 1)
+_MOST = {1: 0x7D, 2: 0x7D, 4: 0x3FFD}
+"""By octets of an address: above are those of all stations, and of one that calls."""
 
 _LIST_OCTETS = 40_000
 _LIST_FRAMES = 400
@@ -88,15 +86,16 @@ def places(calls: DlmsCalls, *, on_line: bool, thorough: bool = False) -> list[P
     if not physicals and not calls.servers:
         physicals = _USUAL_PHYSICALS
         if thorough:
-            physicals = tuple(dict.fromkeys((*physicals, *range(1, 128))))
+            physicals = tuple(dict.fromkeys((*physicals, *range(1, _MOST[2] + 1))))
     servers = calls.servers or _USUAL_SERVERS
-    alone = [Place(s) for s in servers if s <= _MOST_OF_ONE_OCTET] if not calls.physicals else []
+    alone = [Place(s) for s in servers if s <= _MOST[1]] if not calls.physicals else []
     within = calls.servers or (1,)
     both = [
         Place(server, physical, size)
         for physical in physicals
         for server in within
-        for size in ((2, 4) if max(server, physical) <= 0x7F else (4,))
+        for size in (2, 4)
+        if max(server, physical) <= _MOST[size]
     ]
     return list(dict.fromkeys((*alone, *both)))
 
@@ -132,8 +131,8 @@ class Seeker:
         self._names: dict[str, Place] = {}
 
     async def glance(self, units: Sequence[int], leave: Leave) -> AsyncIterator[Sighting]:
-        """The likeliest addresses."""
-        for place in self._places()[:_LIKELY]:
+        """Every address but those of a thorough look."""
+        for place in self._places():
             async for sighting in self._call(place, leave):
                 yield sighting
 
@@ -164,7 +163,7 @@ class Seeker:
         return sighting
 
     def glance_s(self, units: Sequence[int]) -> float:
-        return min(_LIKELY, len(self._places())) * self._question_s
+        return len(self._places()) * self._question_s
 
     def look_s(self, units: Sequence[int], *, thorough: bool = False) -> float:
         return len(self._places(thorough=thorough)) * self._question_s + _LISTS * self._list_s
@@ -276,7 +275,7 @@ class Seeker:
 
     def _beside(self, place: Place, saps: Sequence[int]) -> list[Place]:
         """The other logical devices, where their numbers fit the address."""
-        most = 0xFFFF if not self._on_line else 0x3FFD if place.size == 4 else _MOST_OF_ONE_OCTET
+        most = _MOST[place.size] if self._on_line else 0xFFFF
         return [place._replace(server=sap) for sap in saps if sap != place.server and sap <= most]
 
     async def _open(self, session: Session) -> DriverError | None:
