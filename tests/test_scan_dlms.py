@@ -1,4 +1,4 @@
-"""Scan for DLMS/COSEM meters: found by their addresses, asked who they are and what they have, and refusals explained."""
+"""Scan for DLMS/COSEM meters: found by their addresses, asked what they have, and each refusal explained."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_several_meters_on_a_line_are_each_themselves(tmp_path: Path):
 def test_a_meter_with_two_addresses_is_one_device():
     """It hears one octet and two, as many do, and is the same behind both."""
     stations = [_station(None, 1), _station(17, 2)]
-    found = looked(stations, DlmsCalls(physicals=(17,), servers=()), alone=True)
+    found = looked(stations, DlmsCalls())
     assert [(s.address, s.seen) for s in found if s.texts] == [("1", Seen.DEVICE), ("1/17", Seen.ALIAS)]
     assert "the same meter as 1" in found[-1].detail
 
@@ -361,11 +361,9 @@ def _station(physical: int | None, octets: int) -> Any:
     return DlmsStation("m", sim_meter(), physical, octets)
 
 
-def looked(stations: list[Any], calls: DlmsCalls, *, alone: bool) -> list[Sighting]:
+def looked(stations: list[Any], calls: DlmsCalls) -> list[Sighting]:
     async def story() -> list[Sighting]:
         link = MemoryLink(_Line(stations).answer, framing=Framing(9600, "N"))
-        return [
-            s async for s in Seeker(link, calls._replace(physicals=() if alone else calls.physicals)).look((), freely)
-        ]
+        return [s async for s in Seeker(link, calls).look((), freely)]
 
     return run_virtual(story())

@@ -165,6 +165,10 @@ def write_profiles(visit: Visit, path: Path) -> bool:
     """
     written = 0
     for sighting, inventory in visit.meters:
+        if not can_be_profile(inventory):
+            code = "survey.profile.public" if inventory.objects else "survey.profile.no_list"
+            click.echo(say(code, who=who(sighting), client=inventory.spec.client), err=True)
+            continue
         own = path if not written else path.with_name(f"{path.stem[:29]}-{written + 1}.toml")
         try:
             text = profile(profile_name(own), sighting, inventory, visit.spec, visit.device)
