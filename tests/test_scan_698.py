@@ -14,13 +14,17 @@ from drivers.dlt698.frame import WILDCARD, encode
 from drivers.gate import GateRefused
 from drivers.gate import dlt698 as gate
 from drivers.link import Framing, MemoryLink
+from edge_agent.model import LinkSpec
 from edge_agent.ports import Seen, Sighting
-from edge_agent.survey import Wanted
+from edge_agent.survey import Probed, Wanted, probe_device
+from edge_agent.survey.fragment import fragment
 from edge_agent.survey.place import Setting
+from edge_agent.words import spoken
 from simulator.line.virtual import run_virtual
 from tests.figures import report as figure
 from tests.house.tree import ROOT
 from tests.on_698 import METER, framed
+from tests.survey_line import scenario_line
 
 from tests.test_scan import DLT_METER, HEAD, METER as MODBUS_METER, scanned, seen  # isort: skip
 
@@ -152,6 +156,24 @@ def test_meters_that_answer_at_once_are_told_apart(tmp_path: Path):
     assert seen(found, Seen.GARBLED) == []
     assert line.played.writes_seen == 0
     figure("DL/T 698.45 addresses told apart", meters=len(addresses), seconds=round(found.spent_s))
+
+
+def test_probe_names_a_meter_that_is_not_probed(tmp_path: Path):
+    """Twelve digits are a DL/T 645 address as well: nobody answers there in that protocol."""
+    path = tmp_path / "scenario.toml"
+    path.write_text(HEAD + 'parity = "E"\n' + DLT_METER % ("m", "123456789012") + OBJECT_METER % ("o", "201605190907"))
+
+    async def story() -> Probed | None:
+        line = scenario_line(path, parity="E")
+        line.stamp.fresh = True
+        return await probe_device(line.place(), "dlt645", "201605190907", [], line.told)
+
+    probed = run_virtual(story())
+    assert probed is not None
+    assert (probed.sighting.driver, probed.sighting.address) == ("dlt698", "201605190907")
+    assert "dlt698-3p is its profile" in spoken(probed.verdict)
+    tables = fragment(LinkSpec("bus-1", "serial", path="/dev/ttyUSB0"), None, [probed], known=True)
+    assert 'address = "201605190907"\nprofile = "dlt698-3p"' in tables
 
 
 WITHOUT = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -164,9 +165,14 @@ def test_a_meter_that_will_not_connect_is_there_and_says_what_to_do():
     assert found[-1].refusal.code == "dlms.link_refused"
 
 
+def saying(octets: bytes) -> Callable[[bytes], bytes]:
+    """A far end that says the same to whatever is asked."""
+    return lambda asked: octets
+
+
 def test_noise_and_strangers_are_no_meter():
     for said in (b"\x00\x55\xaa\x7e\x12" * 4, bytes.fromhex("010302123444F3"), b"\x7e\xa0\x07\x21\x03\x73\xff\xff\x7e"):
-        link = MemoryLink(lambda asked, said=said: said, framing=Framing(9600, "N"))
+        link = MemoryLink(saying(said), framing=Framing(9600, "N"))
 
         async def story(link: MemoryLink = link) -> list[Sighting]:
             return [s async for s in Seeker(link, DlmsCalls(servers=(1,))).glance((), freely)]

@@ -201,7 +201,7 @@ def test_the_public_client_gives_no_profile_and_says_what_to_do(port: Port, tmp_
 
 def test_a_wrong_password_is_said_with_its_cure(port: Port):
     code, said = run("scan", "--dlms", "--device", "locked", "--site", port.site)
-    assert code == 0, said  # it was found, and it refuses
+    assert code == 1, said  # it was found, and gives no list
     assert "The meter refuses the password or the proof" in said
     assert "do not try many times" in said
 

@@ -254,7 +254,9 @@ def scan(
         emit({**plain_visit(visit), "meters": plain_meters(visit)})
     else:
         show_visit(visit, output, show_meters)
-    sys.exit(OK if written and visit.report and visit.report.devices and not visit.report.objection else FAILED)
+    listed = dlms.device is None or any(inventory.objects for _, inventory in visit.meters)
+    found = visit.report is not None and bool(visit.report.devices) and not visit.report.objection
+    sys.exit(OK if found and listed and written else FAILED)
 
 
 @main.command()

@@ -24,7 +24,7 @@ SENTENCES: dict[str, str] = {
         "nobody answered at {tried}. Check, in this order: A and B swapped (swap them once and scan again); the device "
         "has supply, and its port is RS-485 and enabled; the common wire; 120 ohm at both ends of a long line and "
         "nowhere else; speed and parity as the device's menu shows them (--baud, --parity); for DL/T 645 meters that "
-        "do not say their address, --thorough"
+        "do not say their address, --thorough; for DLMS/COSEM meters, --dlms"
     ),
     "survey.silent_tcp": (
         "nobody answered. Check the address and the port, whether another program has the only connection, and behind "
