@@ -215,6 +215,13 @@ def test_a_missing_key_is_said_before_anything_is_asked(port: Port):
     assert port.meters[2].counts.requests == requests
 
 
+def test_a_device_that_keeps_silent_is_nobody(port: Port):
+    port.site.write_text(port.site.read_text().replace("server = 1", "server = 9"))
+    code, said = run("scan", "--dlms", "--device", "locked", "--site", port.site, "--json")
+    assert code == 1
+    assert document(said)["found"] == []
+
+
 def test_who_does_not_speak_dlms_is_no_meter(tmp_path: Path):
     """Nobody at the port at all; and nobody at the SAPs that were asked for."""
     code, said = run("scan", "--dlms", "--tcp", "127.0.0.1:1", "--site", tmp_path / "none")
@@ -231,9 +238,11 @@ def test_who_does_not_speak_dlms_is_no_meter(tmp_path: Path):
         (("--dlms", "--device", "locked", "--client", "1"), "leave out --client"),
         (("--dlms", "--device", "locked", "--tcp", "10.0.0.1"), "leave out the place"),
         (("other", "--dlms", "--device", "locked"), "is on link net, not on other"),
-        (("net", "--dlms", "--server", "x"), "--server: 'x' is not 0 to 16383"),
+        (("net", "--dlms", "--server", "x"), "--server: 'x' is not 0 to 65535"),
         (("net", "--dlms", "--physical", "1-999"), "at most 256"),
         (("net", "--dlms", "-o", "My Meter.toml"), "no name of a profile"),
+        (("--serial", "/dev/ttyS9", "--dlms", "--client", "128"), "--client: 128 is no client of a line"),
+        (("--serial", "/dev/ttyS9", "--dlms", "--server", "126"), "without --physical, up to 125"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_named(port: Port, words: tuple[str, ...], complaint: str):

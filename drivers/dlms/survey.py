@@ -160,7 +160,7 @@ class Seeker:
             if place not in self._seen:
                 return None
         sighting, _ = await self._described(place, leave)
-        return sighting
+        return None if place not in self._seen and _is_silence(sighting.refusal) else sighting
 
     def glance_s(self, units: Sequence[int]) -> float:
         return len(self._places()) * self._question_s
@@ -169,7 +169,7 @@ class Seeker:
         return len(self._places(thorough=thorough)) * self._question_s + _LISTS * self._list_s
 
     def usual_s(self, units: Sequence[int]) -> float:
-        return len(self._places()) * self._question_s
+        return len(self._places()) * self._question_s + self._list_s / 5
 
     @property
     def _question_s(self) -> float:
@@ -236,8 +236,7 @@ class Seeker:
 
     async def _opened(self, place: Place, leave: Leave) -> list[tuple[Place, Sighting]]:
         sighting, _ = await self._described(place, leave, briefly=True)
-        silent = isinstance(sighting.refusal, NoReply) and not sighting.refusal.received and not sighting.refusal.code
-        return [] if silent else [(place, sighting)]
+        return [] if _is_silence(sighting.refusal) else [(place, sighting)]
 
     @property
     def _client(self) -> bytes:
@@ -304,6 +303,11 @@ class Seeker:
             counter_object="", inactivity_s=120.0, with_list_max=1,
         )  # fmt: skip
         return DeviceSpec("scan", self.link.name, 0, _NO_PROFILE, dlms=spec)
+
+
+def _is_silence(error: DriverError | None) -> bool:
+    """Whether not one octet came."""
+    return isinstance(error, NoReply) and not error.received and not error.code
 
 
 def _answers(received: bytes, request: bytes, client: bytes) -> tuple[list[hdlc_frame.Frame], bytes]:

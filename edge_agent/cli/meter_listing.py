@@ -28,8 +28,6 @@ from edge_agent.survey.meter_profile import (
 from edge_agent.survey.scan import refused, who
 from edge_agent.words import say
 
-MOST_SERVER = 16_383
-
 
 class DlmsAsked(NamedTuple):
     """What of DLMS a person asks for."""
@@ -63,8 +61,8 @@ class DlmsAsked(NamedTuple):
         """Raises `ClickException`."""
         return DlmsCalls(
             self.client or DlmsCalls().client,
-            tuple(_numbers(self.servers, "--server")),
-            tuple(_numbers(self.physicals, "--physical")),
+            tuple(_numbers(self.servers, "--server", 65_535)),
+            tuple(_numbers(self.physicals, "--physical", 16_381)),
         )
 
 
@@ -91,12 +89,12 @@ def _link_of(site: Site, device: DeviceSpec, asked: Asked) -> LinkSpec:
     return with_given(next(s for s in link_specs(site) if s.id == device.link), asked)
 
 
-def _numbers(written: str | None, option: str) -> list[int]:
+def _numbers(written: str | None, option: str, most: int) -> list[int]:
     found: list[int] = []
     for part in filter(None, (p.strip() for p in (written or "").split(","))):
         low, dash, high = part.partition("-")
-        if not all(p.isdecimal() and int(p) <= MOST_SERVER for p in ((low, high) if dash else (low,))):
-            raise click.ClickException(f"{option}: {part!r} is not 0 to {MOST_SERVER}, such as 1,16 or 17-32")
+        if not all(p.isdecimal() and int(p) <= most for p in ((low, high) if dash else (low,))):
+            raise click.ClickException(f"{option}: {part!r} is not 0 to {most}, such as 1,16 or 17-32")
         found += range(int(low), int(high if dash else low) + 1)
     if len(found) > 256:
         raise click.ClickException(f"{option}: {len(found)} addresses; at most 256 are called at once")

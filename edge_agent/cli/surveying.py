@@ -24,6 +24,7 @@ from edge_agent.model import LinkSpec, Profile
 from edge_agent.ports import DlmsCalls, DriverError, NoReply
 from edge_agent.settings import Profiles, Site, SiteError, config_files, link_specs, load_site
 from edge_agent.survey import Place, Wanted, probe_device, scan_and_probe
+from edge_agent.survey.place import LINES
 from edge_agent.survey.watch import Stopped
 from edge_agent.words import say
 
@@ -77,6 +78,8 @@ def scan_link(
     spec, runtime, known = link_asked(asked, site_path, site_or_exit)
     if dlms is not None and spec.kind == "modbus-tcp":
         raise click.ClickException(f"link {spec.id} is one of Modbus TCP: DLMS meters on the network are on a dlms-tcp")
+    if dlms is not None and spec.kind in LINES:
+        check_calls(dlms)
     if spec.kind == "dlms-tcp":
         wanted = wanted._replace(units=(1,))  # nobody asks for units there
     profiles = shipped_profiles() if probes else []
@@ -85,6 +88,16 @@ def scan_link(
             spec, runtime, lambda place: scan_and_probe(place, wanted, profiles, showing, probes=probes)
         )
     return Visit(spec, known, report, probed)
+
+
+def check_calls(calls: DlmsCalls) -> None:
+    """Addresses of HDLC are smaller than those of the wrapper. Raises `ClickException`."""
+    if calls.client > 127:
+        raise click.ClickException(f"--client: {calls.client} is no client of a line, whose clients are 1 to 127")
+    most = 16_381 if calls.physicals else 125
+    if any(server > most for server in calls.servers):
+        without = "" if calls.physicals else " without --physical"
+        raise click.ClickException(f"--server: {max(calls.servers)} is no server of a line{without}, up to {most}")
 
 
 def probe_link(
