@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,12 +18,12 @@ from drivers.link import Framing, MemoryLink
 from edge_agent.model import Gap, LinkSpec, Quantity, Reading
 from edge_agent.ports import DlmsCalls, Inventory, Leave, Seen, Sighting
 from edge_agent.settings.profile import load_profile
-from edge_agent.survey import Report, Wanted
+from edge_agent.survey import Report, Wanted, scan
 from edge_agent.survey.meter_profile import can_be_profile, profile
 from edge_agent.survey.place import Setting
 from simulator.line.virtual import run_virtual
 from tests.figures import report as figure
-from tests.survey_line import SurveyLine
+from tests.survey_line import SurveyLine, scenario_line
 from tests.test_scan import HEAD, scanned, seen
 from tests.test_scan_698 import MIXED, freely
 
@@ -54,6 +56,7 @@ authentication_key = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"
 %s
 """
 
+MUTATED = int(os.environ.get("EDGE_PROVE_DLMS_SCAN", "60"))
 LINK = LinkSpec("bus-1", "serial", path="/dev/ttyUSB0")
 UNITS = range(1, 4)
 
@@ -373,3 +376,45 @@ def looked(stations: list[Any], calls: DlmsCalls) -> list[Sighting]:
         return [s async for s in Seeker(link, calls).look((), freely)]
 
     return run_virtual(story())
+
+
+def test_a_second_master_is_heard_before_any_meter_is_called():
+    async def story() -> None:
+        line = scenario_line("busy-line", baud=2400, parity="E", settlement=True)
+        found = await scan(line.place(), Wanted(asked={"dlms": DlmsCalls()}), line.told)
+        assert line.written == 0
+        assert found.found == []
+        assert "a DL/T 645 master that asks meters" in found.objection
+
+    run_virtual(story())
+
+
+def test_whatever_a_meter_says_the_search_goes_on():
+    """Answers with octets changed, in frames that are right: what cannot be read is said, and nothing else happens."""
+    chance, listed, refused = Random(698), 0, 0
+    for _ in range(MUTATED):
+        station = _station(None, 1)
+        answer = station.meter.answer
+        share = chance.choice((0.0, 0.05, 0.3, 1.0))
+
+        def spoilt(
+            client: int, apdu: bytes, channel: object, now_s: float, answer: Any = answer, share: float = share
+        ) -> Any:
+            came = answer(client, apdu, channel, now_s)
+            if not came.apdu or chance.random() >= share:
+                return came
+            octets = bytearray(came.apdu)
+            for _ in range(chance.choice((1, 1, 2, 8))):
+                telling = (0, 1, 2, 9, 19, 0x7F, 0x82, 0xFF, chance.randrange(256))
+                octets[chance.randrange(len(octets))] = chance.choice(telling)
+            return came._replace(apdu=bytes(octets[: chance.choice((None, None, None, chance.randrange(len(octets))))]))
+
+        station.meter.answer = spoilt
+        found = looked([station], DlmsCalls(client=1, servers=(1,)))
+        assert {s.address for s in found} == {"1"}
+        inventory = found[-1].inventory
+        listed += inventory is not None and len(inventory.objects) > 35
+        refused += found[-1].refusal is not None or (inventory is not None and inventory.refusal is not None)
+    assert listed > MUTATED // 8
+    assert refused > MUTATED // 8
+    figure("DLMS meters searched with answers changed", meters=MUTATED, listed=listed, refused=refused)
