@@ -16,7 +16,7 @@ from drivers.dlt645.frame import encode
 from drivers.link import Framing, MemoryLink, framing_of
 from drivers.modbus import survey as modbus_survey
 from edge_agent.model import LinkSpec
-from edge_agent.ports import Seen, Sighting
+from edge_agent.sighting import Seen, Sighting
 from edge_agent.survey import Place, Report, Wanted, scan
 from edge_agent.survey.place import Setting
 from edge_agent.survey.seekers import settings, surveys

@@ -15,7 +15,7 @@ from drivers.gate import GateRefused
 from drivers.gate import dlt698 as gate
 from drivers.link import Framing, MemoryLink
 from edge_agent.model import LinkSpec
-from edge_agent.ports import Seen, Sighting
+from edge_agent.sighting import Seen, Sighting
 from edge_agent.survey import Probed, Wanted, probe_device
 from edge_agent.survey.fragment import fragment
 from edge_agent.survey.place import Setting

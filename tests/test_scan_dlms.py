@@ -16,8 +16,8 @@ from drivers.dlms.objects import Listed, obis
 from drivers.dlms.survey import Place, Seeker, place_of, places
 from drivers.link import Framing, MemoryLink
 from edge_agent.model import Gap, LinkSpec, Quantity, Reading
-from edge_agent.ports import DlmsCalls, Inventory, Leave, Seen, Sighting
 from edge_agent.settings.profile import load_profile
+from edge_agent.sighting import DlmsCalls, Inventory, Leave, Seen, Sighting
 from edge_agent.survey import Report, Wanted, scan
 from edge_agent.survey.meter_profile import can_be_profile, profile
 from edge_agent.survey.place import Setting

@@ -20,7 +20,8 @@ from drivers.dlms.session import Session
 from drivers.dlms.values import Item, item_of, outcome_of, text_of
 from drivers.dlms.xdlms import ASSOCIATION, Attribute
 from edge_agent.model import DeviceSpec, DlmsSpec, Gap, Ms, Outcome
-from edge_agent.ports import DriverError, Inventory, Listed, Matched, Record, Refused
+from edge_agent.ports import DriverError, Refused
+from edge_agent.sighting import Inventory, Listed, Matched, Record
 
 MOST_METERS = 32
 """Logical devices that are believed in."""

@@ -25,7 +25,8 @@ from drivers.dlms.session import Session
 from drivers.link import Link
 from drivers.link.rollcall import called
 from edge_agent.model import DeviceSpec, DlmsSpec, Frame, Profile
-from edge_agent.ports import DlmsCalls, DriverError, Leave, LinkDown, NoReply, Refused, Seen, Sighting
+from edge_agent.ports import DriverError, LinkDown, NoReply, Refused
+from edge_agent.sighting import DlmsCalls, Leave, Seen, Sighting
 
 FRAMINGS = ((9600, "N"), (2400, "N"), (19200, "N"), (4800, "N"), (115200, "N"), (9600, "E"))
 """What meters come with: HDLC has eight bits and no parity (IEC 62056-46, 5)."""

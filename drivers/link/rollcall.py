@@ -14,7 +14,8 @@ from typing import ClassVar, NamedTuple
 
 from drivers.link.base import Link, Voice, converse
 from edge_agent.model import Frame
-from edge_agent.ports import DriverError, Leave, LinkDown, NoReply, Seen, Sighting
+from edge_agent.ports import DriverError, LinkDown, NoReply
+from edge_agent.sighting import Leave, Seen, Sighting
 
 WAIT_S = 0.7
 """For the first octet of an answer: the standards give a meter 500 ms, and some send FE before."""

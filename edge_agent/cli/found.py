@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.model import LinkSpec
-from edge_agent.ports import Inventory, Seen, Sighting
+from edge_agent.sighting import Inventory, Seen, Sighting
 from edge_agent.survey import Probed, Report
 from edge_agent.survey.fragment import fragment
 from edge_agent.survey.meter_profile import site_tables

@@ -13,8 +13,8 @@ from rich.table import Table
 from edge_agent.cli.found import Visit
 from edge_agent.cli.surveying import Asked, Showing, on_link, with_given
 from edge_agent.model import DeviceSpec, LinkSpec, Reading
-from edge_agent.ports import DlmsCalls, Inventory, Sighting
 from edge_agent.settings import Site, device_specs, link_specs
+from edge_agent.sighting import DlmsCalls, Inventory, Sighting
 from edge_agent.survey import list_device
 from edge_agent.survey.meter_profile import (
     can_be_profile,

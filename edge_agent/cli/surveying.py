@@ -21,8 +21,9 @@ from edge_agent.cli.port import cure, held
 from edge_agent.clock import SystemClock
 from edge_agent.holding import AskedStamp
 from edge_agent.model import LinkSpec, Profile
-from edge_agent.ports import DlmsCalls, DriverError, NoReply
+from edge_agent.ports import DriverError, NoReply
 from edge_agent.settings import Profiles, Site, SiteError, config_files, link_specs, load_site
+from edge_agent.sighting import DlmsCalls
 from edge_agent.survey import Place, Wanted, probe_device, scan_and_probe
 from edge_agent.survey.place import LINES
 from edge_agent.survey.watch import Stopped

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edge_agent.model import UNIT, DlmsSpec, Gap, GapCause, Identity, LinkSpec, Outcome, Reading, Register
-from edge_agent.ports import Inventory, Listed, Record, Sighting
+from edge_agent.sighting import Inventory, Listed, Record, Sighting
 from edge_agent.survey.fragment import comment, device_id, quoted
 from edge_agent.survey.scan import who
 from edge_agent.words import say

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from edge_agent.model import Gap, GapCause, Profile
-from edge_agent.ports import Leave, Sighting
+from edge_agent.sighting import Leave, Sighting
 from edge_agent.survey.checks import Remark, remarks
 from edge_agent.survey.place import Place, Setting
 from edge_agent.survey.seekers import seekers

@@ -10,7 +10,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any
 
-from edge_agent.ports import Seeker
+from edge_agent.sighting import Seeker
 from edge_agent.survey.place import Setting
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_agent.model import DeviceSpec, DlmsSpec, Profile
-from edge_agent.ports import DlmsCalls, Seen, Sighting
+from edge_agent.sighting import DlmsCalls, Seen, Sighting
 from edge_agent.survey.place import Place, Setting
 from edge_agent.survey.probe import LIMIT_S, SECONDS, UNPROBED, Probed, Trying, described
 from edge_agent.survey.scan import Found, Report, Search, Wanted, minutes, said, who
