@@ -113,6 +113,8 @@ def _dlt645_address(octets: bytes, *, wildcard: bool, data: bytes) -> None:
 def dlt698(data: bytes) -> None:
     """Pass exactly one DL/T 698.45 frame with GET of one attribute, of a list of them, or of the next block.
 
+    It goes to one meter; to whoever is there, or whose address ends so, it goes if it asks for the address alone.
+
     Of the services of 6.3 that is one, GET (05), and of its kinds normal (1), list (2) and next (5). LINK, CONNECT,
     RELEASE, SET (06), ACTION (07), REPORT, PROXY (09), SECURITY (16) and whatever is not named are refused; so are GET
     of records (3, 4) and of a digest (6), which nobody asks here, and a time tag, by which a meter may judge clocks.
@@ -124,10 +126,12 @@ def dlt698(data: bytes) -> None:
         raise GateRefused("not framed by 68 and 16", data)
     if frame[1] | frame[2] << 8 != len(frame) - 2:
         raise GateRefused("not exactly one frame", data)
-    # From the client, begun by it, whole, as it is, with user data; to one meter, logical address 0, six octets.
+    # From the client, begun by it, whole, as it is, with user data; logical address 0, six octets: of one meter (05),
+    # or with AA in the higher ones, which stand for any digits (45).
     if frame[3] != 0x43:
         raise GateRefused(f"control {frame[3]:02X} is not a client's question", data)
-    if frame[4] != 0x05 or not frame[5:11].hex().isdecimal():
+    digits = frame[10:4:-1].lstrip(b"\xaa" if frame[4] == 0x45 else b"").hex()
+    if frame[4] not in {0x05, 0x45} or (digits and not digits.isdecimal()) or (frame[4] == 0x45 and len(digits) == 12):
         raise GateRefused("not the address of one meter", data)
     for name, check in (("header", frame[1:14]), ("frame", frame[1:-1])):
         if _crc_x25(check[:-2]) != check[-2] | check[-1] << 8:
@@ -143,6 +147,8 @@ def dlt698(data: bytes) -> None:
         raise GateRefused("a GET is its kind, its number, what is asked, and no time tag", data)
     if apdu[1] == 2 and not 1 <= apdu[3] <= 0x7F:
         raise GateRefused(f"a list of {apdu[3]}", data)
+    if frame[4] == 0x45 and (apdu[1] != 1 or apdu[3:7] != b"\x40\x01\x02\x00"):
+        raise GateRefused("of whoever is there, nothing is asked but the address", data)
 
 
 def _crc_x25(data: bytes) -> int:

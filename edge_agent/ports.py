@@ -5,11 +5,10 @@ An error is named after what the poller does next, and keeps the bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-from edge_agent.model import ClockState, DeviceId, Frame, GapCause, MeterEvent, Ms, Outcome, Recorded, Request
+from edge_agent.model import ClockState, DeviceId, GapCause, MeterEvent, Ms, Outcome, Recorded, Request
 
 
 class DriverError(Exception):
@@ -59,57 +58,6 @@ class Driver(Protocol):
         """One outcome for every register asked, in the order asked, or a `DriverError`."""
 
     async def close(self) -> None: ...
-
-
-class Seen(StrEnum):
-    """What was seen of somebody on a line."""
-
-    DEVICE = "device"  # it answered, and said who it is
-    SEVERAL = "several"  # several devices answer at this address at once
-    GARBLED = "garbled"  # bytes came each time it was asked, and no frame among them
-    UNSUPPORTED = "unsupported"  # it answered in a way that no driver reads
-
-
-class Sighting(NamedTuple):
-    """Somebody who answered while it was asked who is on a line."""
-
-    driver: str
-    address: str
-    """As a person writes it: "3", "123456789012"; of several, what they have in common; "" where that is unknown."""
-    seen: Seen
-    detail: str = ""
-    texts: tuple[tuple[str, str], ...] = ()
-    """What it says about itself: ("vendor", "Acrel")."""
-    waited_s: float = 0.0
-    frame: Frame | None = None
-
-
-Leave = Callable[[bool], Awaitable[None]]
-"""Asked for before each question; ends the search by raising. True: bytes came that answer nothing, and whose they are
-has to be known before anything else is said."""
-
-
-class Seeker(Protocol):
-    """One protocol's way of finding who is on a link: `drivers.<name>.survey` has one, and the `FRAMINGS` (baud,
-    parity) that its devices come with, the likeliest first. It only reads, and credits an answer to who gave it."""
-
-    def glance(self, units: Sequence[int], leave: Leave) -> AsyncIterator[Sighting]:
-        """Whether anybody is there at this speed and parity."""
-
-    def look(self, units: Sequence[int], leave: Leave, *, thorough: bool = False) -> AsyncIterator[Sighting]:
-        """Everybody, where somebody is known to be or is hoped for."""
-
-    async def describe(self, address: str, leave: Leave) -> Sighting | None:
-        """Whoever answers at this one address, and what it says about itself; None: nobody."""
-
-    def glance_s(self, units: Sequence[int]) -> float:
-        """How long that takes at most, seconds, if nobody answers."""
-
-    def look_s(self, units: Sequence[int], *, thorough: bool = False) -> float:
-        """The same, even where several answer at once and have to be told apart."""
-
-    def usual_s(self, units: Sequence[int]) -> float:
-        """How long a look takes where nobody answers at once."""
 
 
 class Recorder(Protocol):

@@ -129,6 +129,10 @@ PROOFS = (
         {"EDGE_PROVE_DLMS_KILLS": "200"},
     ),
     Proof(
+        "dlms-scan", "searched, whatever a DLMS meter answers", "3,000 meters", ("tests/test_scan_dlms.py",),
+        {"EDGE_PROVE_DLMS_SCAN": "3000"},
+    ),
+    Proof(
         "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 cases", ("tests/test_dlms_fuzz.py",),
         {"EDGE_PROVE_APDUS": "1000000"},
     ),

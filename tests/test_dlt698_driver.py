@@ -588,7 +588,7 @@ ear = Overhearing(Framing())
 ear.hear(question, 0.0)
 dlt698(question)
 print(ear.heard().masters)
-import drivers.dlt698
+from drivers.dlt698 import open_driver
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False

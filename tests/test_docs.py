@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import tomli
 
+from drivers.dlms.refused import EXCEPTIONS, DataAccess, Diagnostic
 from edge_agent.poller import Phase
 from edge_agent.settings import check
 from tests.broker import free_port
@@ -179,6 +180,15 @@ def test_every_message_that_is_explained_can_be_said():
     assert len(said) > 15
     unknown = [part for message in said for part in message.split(" … ") if part not in code]
     assert not unknown, f"explained, and said by nobody: {unknown}"
+
+
+def test_every_refusal_of_a_dlms_meter_that_is_explained_can_be_said():
+    names = {d.name.lower() for d in Diagnostic} | {a.name.lower() for a in DataAccess} | {*EXCEPTIONS.values()}
+    sentences = "".join(path.read_text("utf-8") for path in (ROOT / "drivers/dlms").glob("*.py"))
+    page = (ROOT / "docs/dlms.md").read_text("utf-8").partition("## What a refusal means")[2]
+    said = [each for row in re.findall(r"(?m)^\| (`.+?) \|", page) for each in re.findall(r"`(.+?)`", row)]
+    assert len(said) > 12
+    assert not [each for each in said if each not in names and each not in sentences]
 
 
 def test_what_status_calls_a_link_is_explained():

@@ -83,14 +83,22 @@ def reads_dlt645(data: bytes) -> bool:
 
 
 def reads_dlt698(data: bytes) -> bool:
-    """At most four FE, then one frame of a client to one meter; GET of one attribute, of some, or of a block."""
+    """At most four FE, then one frame of a client to one meter; GET of one attribute, of some, or of a block.
+
+    To a wildcard address (AA for the first octets, not for none of them) GET of attribute 4001, 2 alone.
+    """
     start = data.find(b"\x68")
     if not 0 <= start <= 4 or data[:start] != b"\xfe" * start:
         return False
     frame = data[start:]
     if len(frame) < 19 or int.from_bytes(frame[1:3], "little") != len(frame) - 2 or frame[-1] != 0x16:
         return False
-    if (frame[3], frame[4]) != (0x43, 5) or any(o >> 4 > 9 or o & 15 > 9 for o in frame[5:11]):
+    octets = list(frame[10:4:-1])
+    while frame[4] == 0x45 and octets and octets[0] == 0xAA:
+        octets.pop(0)
+    if frame[3] != 0x43 or any(o >> 4 > 9 or o & 15 > 9 for o in octets):
+        return False
+    if (frame[4], len(octets) == 6) not in {(5, True), (0x45, False)}:
         return False
     if frame[12:14] != on_698.x25(frame[1:12]) or frame[-3:-1] != on_698.x25(frame[1:-3]):
         return False
@@ -98,6 +106,8 @@ def reads_dlt698(data: bytes) -> bool:
     if len(apdu) < 4 or apdu[0] != 5 or apdu[2] & 0x40 or apdu[-1] != 0:
         return False
     asked = apdu[3:-1]
+    if frame[4] == 0x45:
+        return apdu[1] == 1 and asked == bytes.fromhex("40010200")
     if apdu[1] == 2:
         return 1 <= asked[0] <= 127 and len(asked) == 1 + 4 * asked[0]
     return (apdu[1], len(asked)) in {(1, 4), (5, 2)}
@@ -292,10 +302,13 @@ def dlt698_cases(chance: Random) -> bytes:
         if chance.random() < 0.7:
             return exchange.request
         return session.ask_next(exchange.asked._replace(block=number(chance, 65_535))).request
-    apdu = bytes.fromhex(chance.choice(SERVICES_698))
+    apdu = bytes.fromhex(chance.choice((*SERVICES_698, "05 01 01 40010200 00")))
     if chance.random() < 0.3:
         apdu = bytes((chance.randrange(256),)) + apdu[1:]
-    address = chance.choice((f"{chance.randrange(10**12):012d}",) * 3 + ("A" * 12, "9" * 12, "F" * 12))
+    digits = f"{chance.randrange(10**12):012d}"
+    address = chance.choice(
+        (digits, digits, digits, "A" * 12, "A" * 8 + digits[:4], "A" * 9 + "123", "9" * 12, "F" * 12)
+    )
     control = chance.choice((0x43, 0x43, 0x43, 0x43, 0x4B, 0x63, 0x41, 0xC3, 0x83, 0x03, chance.randrange(256)))
     kind = chance.choice((5, 5, 5, 5, 5, 0x45, 0x85, 0xC5, 0x15, chance.randrange(256)))
     frame = on_698.framed(address, apdu, control=control, kind=kind)

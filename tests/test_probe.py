@@ -29,8 +29,8 @@ from edge_agent.model import (
     Reading,
     Register,
 )
-from edge_agent.ports import Seen
 from edge_agent.settings import ConfigFiles, Profiles, check, config_files, load_site
+from edge_agent.sighting import Seen
 from edge_agent.survey import Probed, Wanted, probe_device, scan_and_probe
 from edge_agent.survey.checks import Remark, remarks
 from edge_agent.survey.fragment import fragment

@@ -16,7 +16,7 @@ from drivers.dlt645.frame import encode
 from drivers.link import Framing, MemoryLink, framing_of
 from drivers.modbus import survey as modbus_survey
 from edge_agent.model import LinkSpec
-from edge_agent.ports import Seen, Sighting
+from edge_agent.sighting import Seen, Sighting
 from edge_agent.survey import Place, Report, Wanted, scan
 from edge_agent.survey.place import Setting
 from edge_agent.survey.seekers import settings, surveys
@@ -226,7 +226,7 @@ def test_the_likeliest_settings_come_first_and_a_converter_has_its_own():
     assert len(tries) == len(set(tries)) > 12
     assert settings("tcp-serial", Setting(4800, "O")) == [Setting(4800, "O")]
     assert settings("serial", Setting(9600, "N"), bauds=[300]) == [Setting(300, "E"), Setting(300, "N")]
-    assert set(surveys()) == {"modbus", "dlt645"}
+    assert set(surveys()) == {"modbus", "dlt645", "dlt698", "dlms"}
 
 
 # --- two at one address --------------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ blocks, falls back, names the failure).
 A meter's address is 12 digits; `address` in a profile is `oad:00100200` for an attribute (object identifier, attribute,
 index in it, 0 for all), `oad:00100200/2` for the second element of what it holds, `oad:30110700/1.2.1` further in.
 
+`survey` finds such meters on a line and names them; like `frame` it does without the package, which is loaded with
+whatever of the others is used first.
+
 Only GET is spoken, in the association that every meter has without CONNECT. A meter that answers nothing without
 CONNECT, or only under its security module, is refused with the reason.
 
@@ -18,8 +21,21 @@ GET service of 6.3 (APDUs), Annex A (check), Annex D.3 (worked examples), Annex 
 
 from __future__ import annotations
 
-from drivers.dlt698.driver import Dlt698Driver, open_driver
-from drivers.dlt698.items import raw_of
-from drivers.dlt698.planning import requests, wire_bytes
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from drivers.dlt698.driver import Dlt698Driver, open_driver
+    from drivers.dlt698.items import raw_of
+    from drivers.dlt698.planning import requests, wire_bytes
 
 __all__ = ["Dlt698Driver", "open_driver", "raw_of", "requests", "wire_bytes"]
+
+_PLACES = {"Dlt698Driver": "driver", "open_driver": "driver", "raw_of": "items"}
+
+
+def __getattr__(name: str) -> Any:
+    """Whoever reads such meters loads the package; whoever only knows their frames does without."""
+    if name in __all__:
+        return getattr(import_module(f"drivers.dlt698.{_PLACES.get(name, 'planning')}"), name)
+    raise AttributeError(name)

@@ -24,6 +24,9 @@ ASKS = CLIENTS | 0x03
 ANSWERS = ANSWER | CLIENTS | 0x03
 """C of a question with user data and of its answer, the bits of form aside."""
 
+WILDCARD = "A" * 12
+"""Everybody's address: a digit A stands for any. Only the question for an address goes to it."""
+
 NOBODY = 0
 """The client's address of one that has none; a meter gives it back."""
 
@@ -49,8 +52,8 @@ class Telegram(NamedTuple):
 
 
 def encode(address: str, apdu: bytes, *, client: int = NOBODY) -> bytes:
-    """A question without preamble, to one meter; `address` as 12 digits."""
-    body = (OVERHEAD - 2 + len(apdu)).to_bytes(2, "little") + bytes((ASKS, 5))
+    """A question without preamble, to one meter; `address` as 12 digits, or with A in front for any."""
+    body = (OVERHEAD - 2 + len(apdu)).to_bytes(2, "little") + bytes((ASKS, 0x45 if "A" in address else 5))
     body += bytes.fromhex(address)[::-1] + bytes((client,))
     body += hdlc_check(body).to_bytes(2, "little") + apdu
     return bytes((START, *body, *hdlc_check(body).to_bytes(2, "little"), END))

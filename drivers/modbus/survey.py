@@ -28,7 +28,8 @@ from drivers.modbus.identification import (
 )
 from drivers.modbus.rtu import RtuSession
 from edge_agent.model import Frame
-from edge_agent.ports import BadReply, DriverError, Leave, LinkDown, NoReply, Refused, Seen, Sighting
+from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply, Refused
+from edge_agent.sighting import Leave, Seen, Sighting
 
 FRAMINGS = (
     (9600, "N"), (9600, "E"), (19200, "E"), (19200, "N"), (4800, "N"), (2400, "N"), (38400, "N"), (115200, "N"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.model import LinkSpec
+from edge_agent.sighting import Inventory, Seen, Sighting
 from edge_agent.survey import Probed, Report
 from edge_agent.survey.fragment import fragment
-from edge_agent.survey.scan import minutes, said, who
+from edge_agent.survey.meter_profile import site_tables
+from edge_agent.survey.place import LINES
+from edge_agent.survey.scan import minutes, refused, said, who
 from edge_agent.survey.vector import file_name, vector
 from edge_agent.survey.wiring import Guess
 from edge_agent.words import phrase, say, spoken
@@ -32,6 +36,16 @@ class Visit(NamedTuple):
     known: bool
     report: Report | None
     probed: list[Probed]
+    profile: str = "dlms-generic-3p"
+    """Of the DLMS meters that were found."""
+    device: str = ""
+    """The device of the site that was asked, alone."""
+
+    @property
+    def meters(self) -> list[tuple[Sighting, Inventory]]:
+        """The DLMS meters that were found, and what they list."""
+        found = [f.sighting for f in self.report.found] if self.report is not None else []
+        return [(s, s.inventory) for s in found if s.inventory is not None and s.seen is Seen.DEVICE]
 
 
 def plain_report(report: Report) -> dict[str, Any]:
@@ -40,7 +54,7 @@ def plain_report(report: Report) -> dict[str, Any]:
         "link": report.link,
         "kind": report.kind,
         "where": report.where,
-        "setting": str(report.setting) if report.setting and report.kind != "modbus-tcp" else None,
+        "setting": str(report.setting) if report.setting and report.kind in LINES else None,
         "complete": report.complete,
         "objection": report.objection,
         "masters": list(report.heard),
@@ -53,9 +67,10 @@ def plain_report(report: Report) -> dict[str, Any]:
             {
                 "driver": f.sighting.driver,
                 "address": f.sighting.address,
-                "setting": str(f.setting) if report.kind != "modbus-tcp" else None,
+                "setting": str(f.setting) if report.kind in LINES else None,
                 "seen": f.sighting.seen.value,
                 "detail": f.sighting.detail,
+                "refusal": refused(f.sighting) if f.sighting.refusal is not None else "",
                 "says": dict(f.sighting.texts),
                 "waited_ms": round(1000 * f.sighting.waited_s, 1),
                 "asked": f.sighting.frame.request.hex(" ") if f.sighting.frame else "",
@@ -71,7 +86,7 @@ def show_report(report: Report) -> None:
     table = Table("device", "protocol", "setting", "seen", "answered after", title=f"{report.link} ({report.where})")
     for f in sorted(report.found, key=lambda f: (f.sighting.driver, f.sighting.address.zfill(12))):
         waited = f"{1000 * f.sighting.waited_s:.0f} ms" if f.sighting.waited_s else ""
-        setting = str(f.setting) if report.kind != "modbus-tcp" else ""
+        setting = str(f.setting) if report.kind in LINES else ""
         table.add_row(who(f.sighting), f.sighting.driver, setting, said(f.sighting), waited)
     if report.found:
         Console(width=None if Console().is_terminal else 160).print(table)
@@ -93,8 +108,16 @@ def plain_visit(visit: Visit) -> dict[str, Any]:
 
 
 def fragment_of(visit: Visit) -> str:
+    """The tables for the site file; "" where there are none."""
+    if visit.device or not (visit.probed or visit.meters):
+        return ""
     setting = next((p.setting for p in visit.probed if p.setting is not None), None)
-    return fragment(visit.spec, setting, visit.probed, known=visit.known) if visit.probed else ""
+    if visit.report is not None and visit.report.kind in LINES:
+        setting = setting or visit.report.setting
+    more: list[str] = []
+    for sighting, inventory in visit.meters:
+        more += ["", *site_tables(visit.spec, visit.profile, sighting, inventory)]
+    return fragment(visit.spec, setting, visit.probed, known=visit.known, more=more[1:])
 
 
 def plain_probed(probed: Probed) -> dict[str, Any]:
@@ -141,7 +164,7 @@ def _plain_guess(guess: Guess | None) -> dict[str, Any] | None:
 def write_out(visit: Visit, output: Output) -> None:
     """The fragment and the vectors, as files of their own names. Raises `ClickException`."""
     try:
-        if output.write is not None and visit.probed:
+        if output.write is not None and fragment_of(visit):
             output.write.mkdir(parents=True, exist_ok=True)
             path = output.write / f"{visit.spec.id}.toml"
             path.write_text(fragment_of(visit), encoding="utf-8")
@@ -160,12 +183,13 @@ def write_out(visit: Visit, output: Output) -> None:
         raise click.ClickException(f"{cause.filename}: {cause.strerror}") from None
 
 
-def show_visit(visit: Visit, output: Output) -> None:
+def show_visit(visit: Visit, output: Output, show_more: Callable[[Visit], None] = lambda visit: None) -> None:
     if visit.report is not None:
         show_report(visit.report)
+    show_more(visit)
     for probed in visit.probed:
         show_probed(probed)
-    if visit.probed and output.write is None:
+    if fragment_of(visit) and output.write is None:
         click.echo()
         click.echo(fragment_of(visit), nl=False)
 

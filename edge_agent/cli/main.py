@@ -185,6 +185,21 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
+def dlms_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Which DLMS meters, as whom, and where their profile goes."""
+    for option in reversed((
+        click.option("--dlms", is_flag=True, help="call DLMS/COSEM meters too; --tcp is then their TCP wrapper"),
+        click.option("--device", help="a DLMS meter of the site file, in the association that it has there"),
+        click.option("--client", type=click.IntRange(1, 65_535), help="DLMS client; 16, the public one, if not said"),
+        click.option("--server", "servers", help="DLMS logical devices, such as 1,16; the usual ones if not said"),
+        click.option("--physical", "physicals", help="HDLC physical addresses, such as 17-32,2836"),
+        click.option("-o", "--profile", type=click.Path(dir_okay=False, path_type=Path),
+                     help="write a device profile of what a DLMS meter lists: FILE.toml"),
+    )):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @main.command()
 @link_options
 @site_option
@@ -194,34 +209,54 @@ def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--thorough", is_flag=True, help="also walk DL/T 645 addresses, and ask silent units in another way")
 @click.option("--within", "within_s", type=click.FloatRange(1), help="seconds to look at most; listening comes on top")
 @click.option("--probe", "probes", is_flag=True, help="then say which profile fits each device that was found")
+@dlms_options
 @output_options
 @json_option
 def scan(
     site_path: Path, bauds: str | None, parities: str | None, units: str, thorough: bool, within_s: float | None,
     probes: bool, write: Path | None, dump: Path | None, as_json: bool, **asked: Any,
 ) -> None:  # fmt: skip
-    """Find out what hangs on a link: speed, parity, Modbus units, DL/T 645 addresses. It only reads.
+    """Find out what hangs on a link: speed, parity, Modbus units, addresses of DL/T 645 and 698.45. It only reads.
 
     It listens first, as `run` does, and stops when somebody else is master on the line. LINK is a link of the site
     file; with --serial, --tcp or --tcp-serial there need be none.
 
+    With --dlms it calls DLMS/COSEM meters as well, and reads what each lists to the client that asks.
+
     \b
     Example:  edge-agent scan --serial /dev/ttyUSB0 --units 1-32 --probe
+              edge-agent scan --dlms --device m1 -o m1-profile.toml
     """
     from edge_agent.cli.found import Output, plain_visit, show_visit, write_out
+    from edge_agent.cli.meter_listing import DlmsAsked, list_known, plain_meters, show_meters, write_profiles
     from edge_agent.cli.surveying import Asked, scan_link
+    from edge_agent.survey.meter_profile import profile_name
 
     output = Output(write, dump)
-    visit = scan_link(
-        Asked(**asked), site_path, site_or_exit, bauds=bauds, parities=parities, units=units, thorough=thorough,
-        within_s=within_s, probes=probes or write is not None or dump is not None, quiet=as_json,
-    )  # fmt: skip
-    write_out(visit, output)
-    if as_json:
-        emit(plain_visit(visit))
+    dlms = DlmsAsked(
+        asked["dlms"], *(asked.pop(key) for key in ("device", "client", "servers", "physicals", "profile"))
+    )
+    given = Asked(**asked)
+    dlms.checked(given)
+    if dlms.device is not None:
+        visit = list_known(given, dlms, site_path, site_or_exit, quiet=as_json)
     else:
-        show_visit(visit, output)
-    sys.exit(OK if visit.report and visit.report.devices and not visit.report.objection else FAILED)
+        visit = scan_link(
+            given, site_path, site_or_exit, bauds=bauds, parities=parities, units=units, thorough=thorough,
+            within_s=within_s, probes=probes or write is not None or dump is not None, quiet=as_json,
+            dlms=dlms.calls() if dlms.dlms else None,
+        )  # fmt: skip
+    if dlms.profile is not None:
+        visit = visit._replace(profile=profile_name(dlms.profile))
+    write_out(visit, output)
+    written = dlms.profile is None or write_profiles(visit, dlms.profile)
+    if as_json:
+        emit({**plain_visit(visit), "meters": plain_meters(visit)})
+    else:
+        show_visit(visit, output, show_meters)
+    listed = dlms.device is None or any(inventory.objects for _, inventory in visit.meters)
+    found = visit.report is not None and bool(visit.report.devices) and not visit.report.objection
+    sys.exit(OK if found and listed and written else FAILED)
 
 
 @main.command()

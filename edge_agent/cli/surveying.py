@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable, Container, Coroutine
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +23,9 @@ from edge_agent.holding import AskedStamp
 from edge_agent.model import LinkSpec, Profile
 from edge_agent.ports import DriverError, NoReply
 from edge_agent.settings import Profiles, Site, SiteError, config_files, link_specs, load_site
+from edge_agent.sighting import DlmsCalls
 from edge_agent.survey import Place, Wanted, probe_device, scan_and_probe
+from edge_agent.survey.place import LINES
 from edge_agent.survey.watch import Stopped
 from edge_agent.words import say
 
@@ -29,6 +33,10 @@ T = TypeVar("T")
 
 RUNTIME = Path("/run/edge-agent")
 BAUDS = frozenset({300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200})
+
+
+PORTS = {"modbus-tcp": 502, "dlms-tcp": 4059}
+"""The usual ones; a converter has none."""
 
 
 class Asked(NamedTuple):
@@ -41,6 +49,8 @@ class Asked(NamedTuple):
     settlement: bool = False
     shared_line: bool = False
     listen_s: float | None = None
+    dlms: bool = False
+    """A place on the network is one of DLMS meters in the TCP wrapper."""
 
 
 def scan_link(
@@ -55,22 +65,40 @@ def scan_link(
     within_s: float | None,
     probes: bool,
     quiet: bool,
+    dlms: DlmsCalls | None = None,
 ) -> Visit:
-    """The scan of a link. Raises `ClickException` with what is wrong and what would be right."""
+    """The scan of a link; `dlms`: for DLMS meters too. Raises `ClickException` with what is wrong and what is right."""
     wanted = Wanted(
         _units(units),
         tuple(_number(b, BAUDS, "--baud", "a speed such as 9600") for b in _listed(bauds)),
         tuple(_parity(p) for p in _listed(parities)),
         thorough,
         within_s,
+        {} if dlms is None else {"dlms": dlms},
     )
     spec, runtime, known = link_asked(asked, site_path, site_or_exit)
+    if dlms is not None and spec.kind == "modbus-tcp":
+        raise click.ClickException(f"link {spec.id} is one of Modbus TCP: DLMS meters on the network are on a dlms-tcp")
+    if dlms is not None and spec.kind in LINES:
+        check_calls(dlms)
+    if spec.kind == "dlms-tcp":
+        wanted = wanted._replace(units=(1,))  # nobody asks for units there
     profiles = shipped_profiles() if probes else []
     with Showing(quiet=quiet) as showing:
         report, probed = on_link(
             spec, runtime, lambda place: scan_and_probe(place, wanted, profiles, showing, probes=probes)
         )
     return Visit(spec, known, report, probed)
+
+
+def check_calls(calls: DlmsCalls) -> None:
+    """Addresses of HDLC are smaller than those of the wrapper. Raises `ClickException`."""
+    if calls.client > 127:
+        raise click.ClickException(f"--client: {calls.client} is no client of a line, whose clients are 1 to 127")
+    most = 16_381 if calls.physicals else 125
+    if any(server > most for server in calls.servers):
+        without = "" if calls.physicals else " without --physical"
+        raise click.ClickException(f"--server: {max(calls.servers)} is no server of a line{without}, up to {most}")
 
 
 def probe_link(
@@ -97,6 +125,8 @@ def probe_link(
         spec = replace(spec, baud=_number(baud, BAUDS, "--baud", "a speed such as 9600"))
     if parity:
         spec = replace(spec, parity=_parity(parity))
+    if spec.kind == "dlms-tcp":
+        raise click.ClickException(say("survey.unprobed.dlms"))
     driver, where = ("modbus", str(unit)) if unit is not None else ("dlt645", address or "")
     if driver == "dlt645" and spec.kind == "modbus-tcp":
         raise click.ClickException("DL/T 645 is spoken on serial lines, not over Modbus TCP")
@@ -192,11 +222,11 @@ def link_asked(asked: Asked, site_path: Path, site_or_exit: Callable[[Path], Sit
             raise click.ClickException(
                 f"no link {asked.link!r}; there are {', '.join(k.id for k in site.link) or 'none'}"
             )
-        return _with(spec, asked), Path(site.paths.runtime), True
+        return with_given(spec, asked), Path(site.paths.runtime), True
     runtime, known = _known(site_path)
     spec = _by_place(asked)
     same = next((k for k in known if _place(k) == _place(spec)), None)
-    return _with(same or spec, asked), runtime, same is not None
+    return with_given(same or spec, asked), runtime, same is not None
 
 
 def _known(site_path: Path) -> tuple[Path, tuple[LinkSpec, ...]]:
@@ -212,9 +242,10 @@ def _by_place(asked: Asked) -> LinkSpec:
     if asked.serial:
         name = re.sub(r"[^a-z0-9]+", "-", Path(asked.serial).name.lower()).strip("-")[:32] or "serial"
         return LinkSpec(name, "serial", path=asked.serial)
-    host, port = _endpoint(asked.tcp or asked.tcp_serial or "", None if asked.tcp_serial else 502)
+    kind = "tcp-serial" if asked.tcp_serial else "dlms-tcp" if asked.dlms else "modbus-tcp"
+    host, port = _endpoint(asked.tcp or asked.tcp_serial or "", PORTS.get(kind))
     name = re.sub(r"[^a-z0-9]+", "-", f"{host}-{port}".lower()).strip("-")[:32]
-    return LinkSpec(name, "modbus-tcp" if asked.tcp else "tcp-serial", host, port)
+    return LinkSpec(name, kind, host, port)
 
 
 def _endpoint(written: str, usual: int | None) -> tuple[str, int]:
@@ -230,7 +261,8 @@ def _place(spec: LinkSpec) -> tuple[object, ...]:
     return (str(Path(spec.path).resolve()),) if spec.kind == "serial" else (spec.host, spec.port)
 
 
-def _with(spec: LinkSpec, asked: Asked) -> LinkSpec:
+def with_given(spec: LinkSpec, asked: Asked) -> LinkSpec:
+    """The link with what the command line says of it."""
     given: dict[str, Any] = {
         "listen_s": asked.listen_s,
         "settlement": asked.settlement or None,
@@ -245,7 +277,8 @@ def on_link(spec: LinkSpec, runtime: Path, work: Callable[[Place], Coroutine[Any
     try:
         with held(runtime, spec.id):
             place = Place(spec, clock, stamp=AskedStamp(runtime, spec.id, clock.now_ms))
-            return asyncio.run(work(place))
+            with redirect_stdout(sys.stderr):  # what a driver logs is no part of the document
+                return asyncio.run(work(place))
     except DriverError as error:
         raise click.ClickException(f"link {spec.id}: {cure(spec, error)}") from None
 

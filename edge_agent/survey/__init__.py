@@ -4,7 +4,7 @@ The parts: `place` (the link, opened at one speed after another), `watch` (liste
 and ends the search when somebody else is master or the time is up), `seekers` (each driver's way of finding who is
 there, by name), `scan` (which speed, then who), `trial` (reads a device as each profile would), `checks` and `score`
 (what fits and what does not, in words), `wiring` (side of the transformers, phases), `probe` (all of that for one
-device), `session` (one after another), `fragment` and `vector` (what is written down of it).
+device), `session` (one after another), `fragment`, `vector` and `meter_profile` (what is written down of it).
 
 It reads and never writes, and claims no more than it has measured.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from edge_agent.survey.place import Place
 from edge_agent.survey.probe import Probed
 from edge_agent.survey.scan import Report, Wanted, scan
-from edge_agent.survey.session import probe_device, scan_and_probe
+from edge_agent.survey.session import list_device, probe_device, scan_and_probe
 from edge_agent.survey.watch import Notice
 
-__all__ = ["Notice", "Place", "Probed", "Report", "Wanted", "probe_device", "scan", "scan_and_probe"]
+__all__ = ["Notice", "Place", "Probed", "Report", "Wanted", "list_device", "probe_device", "scan", "scan_and_probe"]

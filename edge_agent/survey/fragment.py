@@ -13,18 +13,25 @@ from edge_agent.survey.probe import Probed
 from edge_agent.survey.scan import who
 from edge_agent.words import phrase, say, spoken
 
+UNPROBED_PROFILES = {"dlt698": "dlt698-3p"}
+"""Of meters whose objects mean the same whoever made them."""
+
 _ID_LENGTH = 32
 
 
-def fragment(spec: LinkSpec, setting: Setting | None, probed: Sequence[Probed], *, known: bool) -> str:
-    """`known`: the site file has the link already."""
-    lines = [*_comment(say("survey.fragment"))]
+def fragment(
+    spec: LinkSpec, setting: Setting | None, probed: Sequence[Probed], *, known: bool, more: Sequence[str] = ()
+) -> str:
+    """`known`: the site file has the link already. `more`: tables of devices that were not probed."""
+    lines = [*comment(say("survey.fragment"))]
     if not known:
         lines += ["", "[[link]]", *_link(spec, setting)]
     elif setting is not None and (spec.baud, spec.parity) != (setting.baud, setting.parity):
-        lines += ["", *_comment(say("survey.fragment_setting", link=spec.id, baud=setting.baud, parity=setting.parity))]
+        lines += ["", *comment(say("survey.fragment_setting", link=spec.id, baud=setting.baud, parity=setting.parity))]
     for device in probed:
         lines += ["", *_device(spec, device)]
+    if more:
+        lines += ["", *more]
     return "\n".join(lines) + "\n"
 
 
@@ -36,7 +43,7 @@ def device_id(spec: LinkSpec, address: str) -> str:
 def _link(spec: LinkSpec, setting: Setting | None) -> list[str]:
     lines = [f'id = "{spec.id}"', f'kind = "{spec.kind}"']
     lines += (
-        [f"path = {_text(spec.path)}"] if spec.kind == "serial" else [f'host = "{spec.host}"', f"port = {spec.port}"]
+        [f"path = {quoted(spec.path)}"] if spec.kind == "serial" else [f'host = "{spec.host}"', f"port = {spec.port}"]
     )
     if setting is not None:
         lines += [f"baud = {setting.baud}", f'parity = "{setting.parity}"']
@@ -49,34 +56,38 @@ def _link(spec: LinkSpec, setting: Setting | None) -> list[str]:
 
 def _device(spec: LinkSpec, device: Probed) -> list[str]:
     best = device.best
-    lines = _comment(f"{who(device.sighting)}: {spoken(device.verdict)}")
+    lines = comment(f"{who(device.sighting)}: {spoken(device.verdict)}")
     if device.cut_short:
-        lines += _comment(say("survey.cut_short"))
+        lines += comment(say("survey.cut_short"))
     for fit in device.reordered[:2]:
         fields = {"profile": fit.profile.name, "score": f"{fit.score:.2f}", "order": fit.order}
-        lines += _comment(spoken(phrase("survey.reordered", **fields)))
+        lines += comment(spoken(phrase("survey.reordered", **fields)))
     if best is None:
-        return lines
+        name = UNPROBED_PROFILES.get(device.sighting.driver)
+        return lines if name is None else [*lines, *_table(spec, device, name)]
     for remark in best.remarks:
         mark = "?" if remark.fit is None else "+" if remark.fit >= 0.75 else "-" if remark.fit < 0.4 else "~"
-        lines += _comment(f"{mark} {spoken(remark.says)}")
+        lines += comment(f"{mark} {spoken(remark.says)}")
     for name, guess in (("side", device.side), ("phases", device.phases)):
         if guess is not None:
             what = f"{guess.what} ({guess.confidence:.2f})" if guess.what else "cannot say"
-            lines += _comment(f"{name}: {what}; {spoken(guess.why)}")
+            lines += comment(f"{name}: {what}; {spoken(guess.why)}")
+    return [*lines, *_table(spec, device, best.profile.name)]
+
+
+def _table(spec: LinkSpec, device: Probed, profile: str) -> list[str]:
     address = device.sighting.address
     return [
-        *lines,
         "[[device]]",
         f'id = "{device_id(spec, address)}"',
         f'link = "{spec.id}"',
         f"unit = {address}" if device.sighting.driver == "modbus" else f'address = "{address}"',
-        f'profile = "{best.profile.name}"',
+        f'profile = "{profile}"',
     ]
 
 
-def _comment(text: str) -> list[str]:
-    """Over as many lines as it takes, none longer than a terminal."""
+def comment(text: str) -> list[str]:
+    """As comment lines: over as many lines as it takes, none longer than a terminal."""
     lines, line = [], "#"
     for word in "".join(c if c.isprintable() else "?" for c in text).split():
         if len(line) + 1 + len(word) > 118:
@@ -86,6 +97,8 @@ def _comment(text: str) -> list[str]:
     return [*lines, line]
 
 
-def _text(value: str) -> str:
+def quoted(value: str) -> str:
+    """As a string of TOML."""
+    value = "".join(c if c.isprintable() else "?" for c in value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -11,6 +11,9 @@ from edge_agent.fieldbus import FieldLine, Stamp
 from edge_agent.model import DeviceSpec, LinkSpec
 from edge_agent.ports import Clock
 
+LINES = frozenset({"serial", "tcp-serial"})
+"""Kinds of links with a line: it has a speed, and others may speak on it."""
+
 
 class Setting(NamedTuple):
     """Speed and parity of a line."""
@@ -43,8 +46,8 @@ class Place:
 
     @property
     def is_line(self) -> bool:
-        """Whether there is a serial line, here or behind a converter; over Modbus TCP there is none."""
-        return self.spec.kind != "modbus-tcp"
+        """Whether there is a serial line, here or behind a converter; over Modbus TCP or the wrapper there is none."""
+        return self.spec.kind in LINES
 
     @property
     def setting(self) -> Setting:

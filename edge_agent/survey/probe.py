@@ -8,12 +8,12 @@ read in the other word orders as well, since a maker's clone differs in that fir
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge_agent.model import Gap, GapCause, Profile
-from edge_agent.ports import Leave, Sighting
+from edge_agent.sighting import Leave, Sighting
 from edge_agent.survey.checks import Remark, remarks
 from edge_agent.survey.place import Place, Setting
 from edge_agent.survey.seekers import seekers
@@ -38,6 +38,9 @@ LIMIT_S = 600.0
 
 _UNKNOWN = 2.0
 """Weight of all that was not checked: a profile with one right register is not sure."""
+
+UNPROBED = frozenset({"dlms", "dlt698"})
+"""Drivers whose profiles are not tried: objects mean the same in every meter, or a meter lists them itself."""
 
 _MOST_WHOLE = 8
 _MOST_TWICE = 4
@@ -85,6 +88,8 @@ class Probed:
 
     @property
     def verdict(self) -> Phrase:
+        if self.sighting.driver in UNPROBED:
+            return phrase(f"survey.unprobed.{self.sighting.driver}")
         best = self.best
         if best is None:
             return phrase("survey.no_fit", best=f"{self.fits[0].score:.2f}" if self.fits else "0")
@@ -202,10 +207,11 @@ def _score(found: Sequence[Remark], unknown: float = _UNKNOWN) -> float:
 
 
 async def described(
-    place: Place, setting: Setting, driver: str, address: str, leave: Leave, opened: Callable[[], None]
-) -> Sighting | None:
-    """What one device says about itself; None: nobody answers at that address."""
+    place: Place, setting: Setting, driver: str, address: str, leave: Leave, opened: Callable[[], None],
+    asked: Mapping[str, Any] | None = None,
+) -> Sighting | None:  # fmt: skip
+    """What one device says about itself; None: nobody answers at that address. `asked`: see `Wanted`."""
     line = await place.at(setting)
     opened()
     await line.link.open()
-    return await seekers(line.link, place.spec.kind)[driver].describe(address, leave)
+    return await seekers(line.link, place.spec.kind, asked)[driver].describe(address, leave)

@@ -8,12 +8,13 @@ was not looked at by then is said.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from edge_agent.ports import DriverError, LinkDown, Seeker, Seen, Sighting
-from edge_agent.survey.place import Place, Setting
+from edge_agent.ports import DriverError, LinkDown
+from edge_agent.sighting import Seeker, Seen, Sighting
+from edge_agent.survey.place import LINES, Place, Setting
 from edge_agent.survey.seekers import seekers, settings
 from edge_agent.survey.watch import Notice, Spent, Stopped, Watch
 from edge_agent.words import say
@@ -37,6 +38,8 @@ class Wanted(NamedTuple):
     parities: tuple[str, ...] = ()
     thorough: bool = False
     within_s: float | None = None
+    asked: Mapping[str, Any] = {}
+    """By driver, what is looked for because somebody asks for it: `{"dlms": DlmsCalls()}`."""
 
 
 class Found(NamedTuple):
@@ -84,9 +87,9 @@ class Report:
 
     def advice(self) -> list[str]:
         """What a person could look at next."""
-        if self.objection or self.kind == "modbus-tcp":
-            return [] if self.found or self.objection else [say("survey.silent_tcp")]
-        said = []
+        said = [refused(f.sighting) for f in self.found if f.sighting.refusal is not None]
+        if self.objection or self.kind not in LINES:
+            return said if self.found or self.objection else [say("survey.silent_tcp")]
         if not self.found:
             said.append(say("survey.silent", tried=", ".join(map(str, self.tried))))
         for f in self.found:
@@ -94,15 +97,28 @@ class Report:
                 said.append(say("survey.garbled", who=who(f.sighting), setting=f.setting))
             elif f.sighting.seen is Seen.SEVERAL:
                 said.append(say("survey.several", who=who(f.sighting)))
-        if any(f.sighting.driver == "dlt645" for f in self.devices):
-            said.append(say("survey.settlement"))
+        for driver, protocol in (("dlt645", "DL/T 645"), ("dlt698", "DL/T 698.45")):
+            if any(f.sighting.driver == driver for f in self.devices):
+                said.append(say("survey.settlement", protocol=protocol))
         return said
 
 
+def refused(sighting: Sighting) -> str:
+    """Why a device does not say who it is, or not all of it, and what to do."""
+    error = sighting.refusal
+    assert error is not None
+    cure = say(error.code, **error.fields) if error.code else ""
+    return f"{who(sighting)}: {error}. {cure}".strip()
+
+
 def who(sighting: Sighting) -> str:
-    """A device in words: "unit 3", "meter 123456789012"."""
+    """A device in words: "unit 3", "meter 123456789012", "server 1, physical 17"."""
     if sighting.driver == "modbus":
         return f"unit {sighting.address}"
+    if sighting.driver == "dlms":
+        server, *physical = sighting.address.split("/")
+        octets = f" in {physical[1]} octets" if len(physical) > 1 else ""
+        return f"server {server}" + (f", physical {physical[0]}{octets}" if physical else "")
     if not sighting.address:
         return "the meters together"
     whole = sighting.seen is not Seen.SEVERAL or len(sighting.address) == 12
@@ -122,7 +138,7 @@ def reckoned_s(place: Place, wanted: Wanted, tries: Sequence[Setting]) -> tuple[
     first, rest = _parts(wanted)
     glances, looks, usual = 0.0, 0.0, 0.0
     for n, setting in enumerate(tries):
-        asks = seekers(place.made(setting), place.spec.kind)
+        asks = seekers(place.made(setting), place.spec.kind, wanted.asked)
         glances += sum(s.glance_s(first) + s.glance_s(rest) for s in asks.values())
         looks = max(looks, sum(s.look_s(wanted.units, thorough=wanted.thorough) for s in asks.values()))
         if n == 0:
@@ -141,14 +157,14 @@ class Search:
         self.place = place
         self.wanted = wanted
         self.notice = notice
-        self.tries = settings(place.spec.kind, place.setting, wanted.bauds, wanted.parities)
+        self.tries = settings(place.spec.kind, place.setting, wanted.bauds, wanted.parities, wanted.asked)
         worst_s, usual_s = reckoned_s(place, wanted, self.tries)
         spec = place.spec
         self.report = Report(
             spec.id, spec.kind, spec.path or f"{spec.host}:{spec.port}", worst_s,
             worst_s if wanted.within_s is None else min(worst_s, wanted.within_s), usual_s,
         )  # fmt: skip
-        self.watch = Watch(place, [*self.tries, *settings(spec.kind, place.setting)], notice)
+        self.watch = Watch(place, [*self.tries, *settings(spec.kind, place.setting, asked=wanted.asked)], notice)
 
     async def run(self) -> Report:
         report, watch = self.report, self.watch
@@ -206,8 +222,9 @@ class Search:
     async def _look(self, asks: dict[str, Seeker], setting: Setting) -> bool:
         """Everybody at one setting; whether anybody could be understood there. What was garbled at others was his."""
         report = self.report
-        report.left_out = [f"the rest at {setting}"] if self.place.is_line else ["the other units"]
-        self.watch.what = f"{setting}: everybody" if self.place.is_line else "all units"
+        others = "the other meters" if self.place.spec.kind == "dlms-tcp" else "the other units"
+        report.left_out = [f"the rest at {setting}"] if self.place.is_line else [others]
+        self.watch.what = f"{setting}: everybody" if self.place.is_line else "everybody"
         for seeker in asks.values():
             await self._take(seeker.look(self.wanted.units, self.watch.leave, thorough=self.wanted.thorough), setting)
         if not self._seen_at(setting):
@@ -226,7 +243,7 @@ class Search:
             self.report.tried.append(setting)
         self.watch.what = f"{setting}: {units}" if self.place.is_line else units
         await line.link.open()
-        return seekers(line.link, self.place.spec.kind)
+        return seekers(line.link, self.place.spec.kind, self.wanted.asked)
 
     async def _take(self, sightings: AsyncIterator[Sighting], setting: Setting) -> None:
         try:
@@ -247,14 +264,18 @@ class Search:
             if (f.sighting.driver, f.sighting.address) != (sighting.driver, sighting.address)
         ]  # fmt: skip
         known.append(found)
-        self.notice.says(say("survey.found", who=who(sighting), setting=found.setting, seen=said(sighting)))
+        at = found.setting if self.place.is_line else self.report.where
+        self.notice.says(say("survey.found", who=who(sighting), setting=at, seen=said(sighting)))
 
 
 def said(sighting: Sighting) -> str:
     """What was seen, and what it says about itself."""
     texts = ", ".join(text for _, text in sighting.texts)
     what = say(f"survey.seen.{sighting.seen.value}")
-    return "; ".join(part for part in (what, sighting.detail, texts) if part)
+    inventory = sighting.inventory
+    has = "" if inventory is None else say("survey.lists", objects=len(inventory.objects), ours=len(inventory.matched))
+    refusal = "" if sighting.refusal is None else str(sighting.refusal)
+    return "; ".join(part for part in (what, sighting.detail, refusal, texts, has) if part)
 
 
 def minutes(seconds: float) -> str:

@@ -27,7 +27,8 @@ from edge_agent.model import (
     Register,
     Request,
 )
-from edge_agent.ports import BadReply, DriverError, Leave, LinkDown, NoReply, Refused
+from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply, Refused
+from edge_agent.sighting import Leave
 
 TELLING = (
     Quantity.FREQUENCY, Quantity.VOLTAGE_L1, Quantity.VOLTAGE_L12, Quantity.POWER_FACTOR, Quantity.CURRENT_L1,

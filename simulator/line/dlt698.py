@@ -2,8 +2,9 @@
 
 `68 L L C AF SA.. CA HCS HCS APDU FCS FCS 16`; the address goes lowest octet first, HCS and FCS are CRC-16/X-25. It
 answers GET of one attribute, of a list, and of the next block; whatever would change the meter is refused and counted.
-A frame with a wrong check or another meter's address meets silence. Source: DL/T 698.45-2017, 5, 6.3 and Annexes A and
-D, as described with the vectors of the package `dlt698` 1.0.1; none of its code is used here.
+A frame with a wrong check or another meter's address meets silence; one with digits A in a wildcard address is for
+every meter whose other digits are those. Source: DL/T 698.45-2017, 5, 6.3 and Annexes A and D, as described with the
+vectors of the package `dlt698` 1.0.1; none of its code is used here.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ WRITES = frozenset({SET, ACTION, PROXY, SECURITY})
 
 QUESTION, ANSWER, SCRAMBLED = 0x43, 0xC3, 0x08
 CANNOT_PARSE, NO_SUCH_SERVICE = 1, 2
+
+WILDCARD = 0x45
+"""In front of six octets of address that stand for several meters."""
 
 _OCTET_GAP_S = 0.5
 _MOST = 2048
@@ -180,7 +184,7 @@ class Dlt698Station:
     def answer(self, frame: Frame) -> Sequence[Reply]:
         """The replies to a frame; none where it is not for this meter."""
         service = frame.apdu[0] if frame.apdu else 0
-        if frame.control & 0x80 or frame.address != self._octets:
+        if frame.control & 0x80 or not self._is_meant(frame.address):
             self.counts.writes_seen += service in WRITES and frame.address[0] >> 6 != 0
             return ()
         self.counts.requests += 1
@@ -197,6 +201,13 @@ class Dlt698Station:
         if kind == 5 and len(rest) == 3:
             return self._next(frame, piid, int.from_bytes(rest[:2], "big"))
         return self._error(frame, CANNOT_PARSE if kind in {1, 2, 5} and self.lists else NO_SUCH_SERVICE)
+
+    def _is_meant(self, address: bytes) -> bool:
+        """Its own address; or a wildcard (45) whose digits are A or its own."""
+        if address[0] != WILDCARD:
+            return address == self._octets
+        asked, own = address[1:].hex(), self._octets[1:].hex()
+        return len(asked) == len(own) and all(a in {"a", o} for a, o in zip(asked, own, strict=True))
 
     def _read(self, frame: Frame, piid: int, oads: Sequence[bytes], *, listed: bool) -> Sequence[Reply]:
         at_ms = self.clock.utc_ms()

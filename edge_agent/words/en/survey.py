@@ -11,6 +11,8 @@ SENTENCES: dict[str, str] = {
     "survey.seen.several": "several devices answer at once",
     "survey.seen.garbled": "answers with bytes that are no frame",
     "survey.seen.unsupported": "answers in a way that this agent does not read",
+    "survey.seen.alias": "answers here as well",
+    "survey.lists": "lists {objects} objects, {ours} of them quantities of ours",
     "survey.unknown_talk": (
         "somebody speaks on this line ({bytes} bytes that are no frame at any speed that was listened at): another "
         "master at another speed, or noise on an open line. Say its speed with --baud and --parity to learn who it is; "
@@ -22,7 +24,7 @@ SENTENCES: dict[str, str] = {
         "nobody answered at {tried}. Check, in this order: A and B swapped (swap them once and scan again); the device "
         "has supply, and its port is RS-485 and enabled; the common wire; 120 ohm at both ends of a long line and "
         "nowhere else; speed and parity as the device's menu shows them (--baud, --parity); for DL/T 645 meters that "
-        "do not say their address, --thorough"
+        "do not say their address, --thorough; for DLMS/COSEM meters, --dlms"
     ),
     "survey.silent_tcp": (
         "nobody answered. Check the address and the port, whether another program has the only connection, and behind "
@@ -36,8 +38,8 @@ SENTENCES: dict[str, str] = {
         "{who}: two devices have this address. Take one off the line, give it another address in its menu, scan again"
     ),
     "survey.settlement": (
-        "a DL/T 645 meter answers here: if it is the utility's settlement meter, say settlement = true for this link, "
-        "so that 16 minutes are listened for its collection terminal, or use the meter's second port"
+        "a {protocol} meter answers here: if it is the utility's settlement meter, say settlement = true for this "
+        "link, so that 16 minutes are listened for its collection terminal, or use the meter's second port"
     ),
     "survey.left_out": "not looked at: {what}",
     "survey.spent": "the time is over after {spent}: {left}",
@@ -48,6 +50,14 @@ SENTENCES: dict[str, str] = {
     "survey.no_fit": "no profile fits (the best has a score of {best}): a profile for this model has to be written",
     "survey.reordered": "{profile} would fit (score {score}) with its words in the order {order}: copy it under "
     "another name with that order",
+    "survey.unprobed.dlms": (
+        "a DLMS/COSEM meter is not probed: its profile can be made of what it lists itself (edge-agent scan --dlms), "
+        "and dlms-generic-3p reads what most of them have"
+    ),
+    "survey.unprobed.dlt698": (
+        "a DL/T 698.45 meter is not probed: its objects mean the same in every meter, so dlt698-3p is its profile; to "
+        "read it, the agent needs its extra dlt698"
+    ),
     "survey.better_ones": "other profiles fit better",
     "survey.telling_gap": "{quantity}: {why}",
     "survey.hallmark": "{place} reads {said}, which is this model's own",
@@ -86,6 +96,34 @@ SENTENCES: dict[str, str] = {
     "survey.fragment_setting": (
         'the site file has link {link} at another setting: its devices answered at baud = {baud}, parity = "{parity}"'
     ),
+    # a DLMS meter's list, as a profile
+    "survey.profile.head": (
+        "Made by `edge-agent scan --dlms` of the objects that {meter} lists to client {client}. Each register was read "
+        "once; compare the values with the meter's display before a point is accepted."
+    ),
+    "survey.profile.unfinished": "The list or the reading of it broke off: {why}",
+    "survey.profile.place": "Put it into /etc/edge-agent/profiles, and this into the site file:",
+    "survey.profile.known": (
+        'Put it into /etc/edge-agent/profiles, and say profile = "{profile}" for device {device} in the site file.'
+    ),
+    "survey.profile.source": "object list of {meter}, as it gives it to client {client}",
+    "survey.profile.side": (
+        "The meter does not say which side of the transformers its values are on: secondary is usual for meters behind "
+        "transformers, and makes no difference for a direct one."
+    ),
+    "survey.profile.read": "it read {value}",
+    "survey.profile.not_read": "not read: the association had broken off",
+    "survey.profile.left_out": "left out: {why}",
+    "survey.profile.another": "one is named already",
+    "survey.profile.near": "Near a quantity, and none:",
+    "survey.profile.unknown": "What these measure or record is not known here:",
+    "survey.profile.others": "Also listed: {what}.",
+    "survey.profile.public": (
+        "{who}: client {client} reads nothing that is a quantity of ours; most meters show the public client (16) no "
+        "more than who they are. Put the meter into the site file with the client, password or keys that its owner "
+        "gave you, then: edge-agent scan --dlms --device ID -o FILE.toml"
+    ),
+    "survey.profile.no_list": "{who}: there is no list of objects to make a profile of",
     # how it is wired
     "survey.side_no_current": "no current that would tell",
     "survey.side_profile": "the profile's source says so; a current of {amperes} A neither shows nor denies it",
