@@ -113,8 +113,8 @@ PROOFS = (
         {"EDGE_PROVE_GATE": "1000000"},
     ),
     Proof(
-        "dlms-kill", "SIGKILL amid ciphered traffic: no counter twice", "200 kills", ("tests/test_dlms_kill.py",),
-        {"EDGE_PROVE_DLMS_KILLS": "200"},
+        "dlms-kill", "SIGKILL amid ciphered traffic: no counter twice, says the simulator", "200 kills",
+        ("tests/test_dlms_kill.py",), {"EDGE_PROVE_DLMS_KILLS": "200"},
     ),
     Proof(
         "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 cases", ("tests/test_dlms_fuzz.py",),
