@@ -117,7 +117,11 @@ PROOFS = (
         ("tests/test_dlms_kill.py",), {"EDGE_PROVE_DLMS_KILLS": "200"},
     ),
     Proof(
-        "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 cases", ("tests/test_dlms_fuzz.py",),
+        "dlms-refusals", "what is not protected as agreed yields no value", "every bit of 5 replies, a table of flaws",
+        ("tests/test_dlms_refusals.py",), {"EDGE_PROVE_DLMS_BITS": "0"},
+    ),
+    Proof(
+        "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 of each", ("tests/test_dlms_fuzz.py",),
         {"EDGE_PROVE_APDUS": "1000000"},
     ),
 )  # fmt: skip
