@@ -61,10 +61,22 @@ class Keys:
 
     encryption: bytes = field(repr=False)
     authentication: bytes = field(repr=False)
+    _made: list[AESGCM] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.encryption) != 16 or len(self.authentication) != 16:
             raise ValueError("a key of suite 0 has 16 octets")
+
+    @property
+    def cipher(self) -> AESGCM:
+        """Made at its first use. Raises NotSupported where `cryptography` is not installed."""
+        if not self._made:
+            try:
+                from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            except ImportError as error:
+                raise NotSupported(Unsupported.CIPHERING, "the package cryptography is not installed") from error
+            self._made.append(AESGCM(self.encryption))
+        return self._made[0]
 
 
 class Witness(Protocol):
@@ -250,7 +262,7 @@ def unseal(keys: Keys, title: bytes, body: bytes) -> bytes:
 
 def _gcm(keys: Keys, nonce: bytes, level: Level, plain: bytes) -> tuple[bytes, bytes]:
     """Content and tag; the tag is empty where nothing is authenticated."""
-    cipher, head = _cipher(keys), bytes((level,)) + keys.authentication
+    cipher, head = keys.cipher, bytes((level,)) + keys.authentication
     match level:
         case Level.BOTH:
             sealed = cipher.encrypt(nonce, plain, head)
@@ -268,13 +280,5 @@ def _keystreamed(keys: Keys, nonce: bytes, content: bytes) -> bytes:
     `cryptography` opens nothing whose tag has 12 octets; but what zeros become, content becomes the plain one under.
     """
     size = len(content)
-    stream = _cipher(keys).encrypt(nonce, bytes(size), None)[:size]
+    stream = keys.cipher.encrypt(nonce, bytes(size), None)[:size]
     return (int.from_bytes(stream, "big") ^ int.from_bytes(content, "big")).to_bytes(size, "big")
-
-
-def _cipher(keys: Keys) -> AESGCM:
-    try:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-    except ImportError as error:
-        raise NotSupported(Unsupported.CIPHERING, "the package cryptography is not installed") from error
-    return AESGCM(keys.encryption)

@@ -21,9 +21,8 @@ from edge_agent.fieldbus import open_line
 from edge_agent.model import DeviceSpec, DlmsSpec, LinkSpec, Reading
 from edge_agent.settings import load_profile
 from tests.bench import PROFILES
+from tests.bench.dlms_meters import AGENTS_TITLE, AK, EK
 
-EK, AK = "000102030405060708090A0B0C0D0E0F", "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"
-TITLE = "4541470000000001"
 METERS = {"plain": 1, "ciphered": 2}
 """By name: its SAP."""
 
@@ -34,8 +33,8 @@ def device(meter: str, attributes: int, folder: str) -> DeviceSpec:
     spec = DlmsSpec(client=1, server=METERS[meter], state=folder)
     if meter == "ciphered":
         spec = replace(
-            spec, authentication="hls5", security="authenticated-encrypted", client_title=TITLE, encryption_key=EK,
-            authentication_key=AK,
+            spec, authentication="hls5", security="authenticated-encrypted", client_title=AGENTS_TITLE,
+            encryption_key=EK, authentication_key=AK,
         )  # fmt: skip
     return DeviceSpec("m1", "net", 0, replace(PROFILE, registers=PROFILE.registers[:attributes]), dlms=spec)
 
