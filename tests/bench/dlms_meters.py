@@ -28,9 +28,10 @@ id = "{kind}"
 protocol = "dlms"
 port = 4059
 count = {count}
+ct = "400/5"
 serial = "{sap:010}"
 registers = {{ active_energy_import = 1234.56, reactive_energy_import = 765.43 }}
-load = {{ kind = "constant", p_kw = 2, pf = 0.85 }}
+load = {{ kind = "constant", p_kw = 150, pf = 0.85 }}
 dlms = {{ sap = {sap}, history_s = 0 }}
 
 {_CLIENTS[kind]}"""
