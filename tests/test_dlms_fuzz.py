@@ -258,7 +258,7 @@ def test_no_mutation_is_a_crash_a_hang_or_a_wrong_value(
     done = cases = 0
     while done < CASES:
         kind = kinds[cases % len(kinds)]
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             kind(chance)
         except DriverError as error:
@@ -267,7 +267,7 @@ def test_no_mutation_is_a_crash_a_hang_or_a_wrong_value(
         else:
             seen[kind.__name__] += 1
             seen["values"] += 1
-        longest_s = max(longest_s, time.perf_counter() - start)
+        longest_s = max(longest_s, time.thread_time() - start)
         cases += 1
         if cases % 500 == 0:
             most_mib = max(most_mib, resident_mib())
