@@ -113,7 +113,7 @@ PROOFS = (
         {"EDGE_PROVE_GATE": "1000000"},
     ),
     Proof(
-        "dlms-kill", "SIGKILL amid ciphered traffic: no counter twice, says the simulator", "200 kills, 20 of the agent",
+        "dlms-kill", "SIGKILL amid ciphered traffic: the simulator sees no counter twice", "200 kills, 20 of the agent",
         ("tests/test_dlms_kill.py",), {"EDGE_PROVE_DLMS_KILLS": "200"},
     ),
     Proof(
