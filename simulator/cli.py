@@ -128,6 +128,7 @@ def demo(seconds: float, output: Path) -> None:
 
 
 async def _serve(plan: Scenario, *, ephemeral: bool, ports: Path | None) -> None:
+    from simulator.dlms.station import DlmsStation
     from simulator.line.pty import PtyLine
 
     clock = plan.clock()
@@ -161,6 +162,12 @@ async def _serve(plan: Scenario, *, ephemeral: bool, ports: Path | None) -> None
         requests = fleet.requests + sum(line.requests for line in lines)
         writes = fleet.writes_seen + sum(line.writes_seen for line in lines)
         click.echo(f"{requests} requests, {writes} attempts to write")
+        on_lines = [
+            station.meter for line in lines for station in line.stations.values() if isinstance(station, DlmsStation)
+        ]
+        for meter in (*fleet.dlms.values(), *on_lines):
+            if seen := len(meter.ledger.seen):
+                click.echo(f"{meter.name}: {seen} invocation counters of clients, {len(meter.ledger.twice)} sent twice")
         for master in (master for line in lines for master in line.masters.values()):
             counts = master.counts
             click.echo(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 EK = bytes(range(16))
 AK = bytes(range(0xD0, 0xE0))
@@ -84,15 +84,21 @@ def guarded(
 ) -> bytes:
     """Security control, counter, content, tag: suite 0 by the standard's table of additional data."""
     iv, head = title + counter.to_bytes(4, "big"), bytes((control,)) + counter.to_bytes(4, "big")
-    gcm = AESGCM(key)
     match control & 0x30:
         case 0x10:
-            return head + plain + gcm.encrypt(iv, b"", bytes((control,)) + authentication + plain)[:12]
+            return head + plain + gcm(key, iv, b"", bytes((control,)) + authentication + plain)[:12]
         case 0x20:
-            return head + gcm.encrypt(iv, plain, None)[:-16]
+            return head + gcm(key, iv, plain)[:-16]
         case 0x30:
-            return head + gcm.encrypt(iv, plain, bytes((control,)) + authentication)[:-4]
+            return head + gcm(key, iv, plain, bytes((control,)) + authentication)[:-4]
     return head + plain
+
+
+def gcm(key: bytes, iv: bytes, plain: bytes, known: bytes = b"") -> bytes:
+    """Ciphered, and the whole tag of 16 octets."""
+    encryptor = Cipher(algorithms.AES(key), modes.GCM(iv)).encryptor()
+    encryptor.authenticate_additional_data(known)
+    return encryptor.update(plain) + encryptor.finalize() + encryptor.tag
 
 
 def opened(title: bytes, body: bytes, *, key: bytes = EK, authentication: bytes = AK) -> bytes:
@@ -102,7 +108,7 @@ def opened(title: bytes, body: bytes, *, key: bytes = EK, authentication: bytes 
     plain = content
     if control & 0x20:
         # The key stream: what zeros become.
-        stream = AESGCM(key).encrypt(title + body[1:5], bytes(len(content)), None)[: len(content)]
+        stream = gcm(key, title + body[1:5], bytes(len(content)))[: len(content)]
         plain = bytes(a ^ b for a, b in zip(content, stream, strict=True))
     assert guarded(control, title, counter, plain, key=key, authentication=authentication) == body, (
         "not from the client"

@@ -125,15 +125,19 @@ PROOFS = (
         {"EDGE_PROVE_GATE": "1000000"},
     ),
     Proof(
-        "dlms-kill", "SIGKILL amid ciphered traffic: no counter twice", "200 kills", ("tests/test_dlms_kill.py",),
-        {"EDGE_PROVE_DLMS_KILLS": "200"},
+        "dlms-kill", "SIGKILL amid ciphered traffic: the simulator sees no counter twice", "200 kills, 20 of the agent",
+        ("tests/test_dlms_kill.py",), {"EDGE_PROVE_DLMS_KILLS": "200"},
     ),
     Proof(
         "dlms-scan", "searched, whatever a DLMS meter answers", "3,000 meters", ("tests/test_scan_dlms.py",),
         {"EDGE_PROVE_DLMS_SCAN": "3000"},
     ),
     Proof(
-        "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 cases", ("tests/test_dlms_fuzz.py",),
+        "dlms-refusals", "what is not protected as agreed yields no value", "every bit of 5 replies, a table of flaws",
+        ("tests/test_dlms_refusals.py",), {"EDGE_PROVE_DLMS_BITS": "0"},
+    ),
+    Proof(
+        "dlms-apdus", "mutated DLMS APDUs and HDLC frames", "1,000,000 of each", ("tests/test_dlms_fuzz.py",),
         {"EDGE_PROVE_APDUS": "1000000"},
     ),
 )  # fmt: skip

@@ -309,6 +309,7 @@ def test_serve_plays_it_and_keeps_the_counters(tmp_path: Path):
                 process.kill()
                 process.wait()
         assert "3 requests, 0 attempts to write" in rest
+        assert re.search(r"^ciphered: \d+ invocation counters of clients, 0 sent twice$", rest, re.MULTILINE)
         kept = (tmp_path / "state/ciphered.counters").read_text().splitlines()
         assert len(kept) > seen
         seen = len(kept)

@@ -27,7 +27,7 @@ from drivers.dlms.octets import Octets, string_octets
 from drivers.dlms.refused import Flaw, Malformed, MeterUnproven, NotSupported, ProtectionRefused, Unsupported
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.ciphers import Cipher, modes
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 TAG_OCTETS = 12
 TITLE_OCTETS = 8
@@ -61,10 +61,22 @@ class Keys:
 
     encryption: bytes = field(repr=False)
     authentication: bytes = field(repr=False)
+    _made: list[AESGCM] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.encryption) != 16 or len(self.authentication) != 16:
             raise ValueError("a key of suite 0 has 16 octets")
+
+    @property
+    def cipher(self) -> AESGCM:
+        """Made at its first use. Raises NotSupported where `cryptography` is not installed."""
+        if not self._made:
+            try:
+                from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+            except ImportError as error:
+                raise NotSupported(Unsupported.CIPHERING, "the package cryptography is not installed") from error
+            self._made.append(AESGCM(self.encryption))
+        return self._made[0]
 
 
 class Witness(Protocol):
@@ -242,7 +254,7 @@ def unseal(keys: Keys, title: bytes, body: bytes) -> bytes:
     if split < 5:
         raise Malformed("a ciphered APDU without room for its tag")
     content, tag = body[5:split], body[split:]
-    plain = _keystream(keys, nonce, content) if level & Level.ENCRYPTED else content
+    plain = _keystreamed(keys, nonce, content) if level & Level.ENCRYPTED else content
     if level & Level.AUTHENTICATED and not hmac.compare_digest(_gcm(keys, nonce, level, plain)[1], tag):
         raise ProtectionRefused(Flaw.TAG, "the authentication tag is wrong")
     return plain
@@ -250,23 +262,23 @@ def unseal(keys: Keys, title: bytes, body: bytes) -> bytes:
 
 def _gcm(keys: Keys, nonce: bytes, level: Level, plain: bytes) -> tuple[bytes, bytes]:
     """Content and tag; the tag is empty where nothing is authenticated."""
-    encryptor = _cipher(keys, nonce).encryptor()
-    if level & Level.AUTHENTICATED:
-        head = bytes((level,)) + keys.authentication
-        encryptor.authenticate_additional_data(head if level & Level.ENCRYPTED else head + plain)
-    content = encryptor.update(plain) if level & Level.ENCRYPTED else plain
-    encryptor.finalize()
-    return content, encryptor.tag[:TAG_OCTETS] if level & Level.AUTHENTICATED else b""
+    cipher, head = keys.cipher, bytes((level,)) + keys.authentication
+    match level:
+        case Level.BOTH:
+            sealed = cipher.encrypt(nonce, plain, head)
+            return sealed[: len(plain)], sealed[len(plain) :][:TAG_OCTETS]
+        case Level.AUTHENTICATED:
+            return plain, cipher.encrypt(nonce, b"", head + plain)[:TAG_OCTETS]
+        case Level.ENCRYPTED:
+            return cipher.encrypt(nonce, plain, None)[: len(plain)], b""
+    return plain, b""
 
 
-def _keystream(keys: Keys, nonce: bytes, content: bytes) -> bytes:
-    """What the content is in the clear, if it is genuine: for whoever looks at the tag next."""
-    return _cipher(keys, nonce).decryptor().update(content)
+def _keystreamed(keys: Keys, nonce: bytes, content: bytes) -> bytes:
+    """What the content is in the clear, if it is genuine: for whoever looks at the tag next.
 
-
-def _cipher(keys: Keys, nonce: bytes) -> Cipher[modes.GCM]:
-    try:
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-    except ImportError as error:
-        raise NotSupported(Unsupported.CIPHERING, "the package cryptography is not installed") from error
-    return Cipher(algorithms.AES(keys.encryption), modes.GCM(nonce))
+    `cryptography` opens nothing whose tag has 12 octets; but what zeros become, content becomes the plain one under.
+    """
+    size = len(content)
+    stream = keys.cipher.encrypt(nonce, bytes(size), None)[:size]
+    return (int.from_bytes(stream, "big") ^ int.from_bytes(content, "big")).to_bytes(size, "big")

@@ -38,6 +38,7 @@ from drivers.dlms.refused import (
     NotSupported,
     Said,
     ServiceError,
+    Unsupported,
 )
 from drivers.dlms.xdlms import Attribute, Result
 from drivers.gate import GateRefused
@@ -65,6 +66,9 @@ _ATTRIBUTE, _LISTED, _UNDER_KEYS = 10, 14, 36
 """Octets of an attribute in a list, of a usual value in an answer to one, and of protection."""
 
 _PDU_TOO_LONG, _COUNTER = 4, 6
+_OF_THE_HEADER = {
+    Unsupported.SUITE, Unsupported.COMPRESSION, Unsupported.GENERAL_CIPHERING, Unsupported.GENERAL_BLOCK_TRANSFER,
+}  # fmt: skip
 
 
 class Fetched(NamedTuple):
@@ -187,7 +191,7 @@ class Session:
             if isinstance(error, ExceptionResponse) and error.counter is not None and self._raise(error.counter):
                 await self._lose()
                 raise AssociationLost(error.name) from error
-            if not isinstance(error, Refused):
+            if not isinstance(error, Refused) or _is_unvouched(error):
                 await self._lose()
             raise
 
@@ -200,6 +204,8 @@ class Session:
             try:
                 results, frame = await self.get(chunk)
             except Refused as error:
+                if _is_unvouched(error):
+                    raise
                 if len(chunk) == 1:
                     into[chunk[0]] = Fetched(error, Frame(error.sent, error.received, self._now_ms()))
                     del left[0]
@@ -364,6 +370,11 @@ class Session:
         if raised:
             log.warning("invocation counter raised to the meter's", device=self._device)
         return raised
+
+
+def _is_unvouched(error: DriverError) -> bool:
+    """Whether a header said it that no tag vouches for: it tells nothing of the meter, or of how to ask it."""
+    return isinstance(error, NotSupported) and error.what in _OF_THE_HEADER
 
 
 def _may_be_the_counter(error: DriverError) -> bool:

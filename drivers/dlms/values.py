@@ -16,6 +16,7 @@ import math
 import re
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from drivers.dlms.axdr import Bits, Data, Float, Tag
@@ -52,6 +53,25 @@ MOST_SCALER = 15
 """No meter counts in larger or smaller steps than ten to that power."""
 
 
+class Scaled:
+    """What one count of a register is, in the quantity's unit."""
+
+    __slots__ = ("_factor", "_of", "step")
+
+    def __init__(self, factor: Fraction) -> None:
+        self._factor = factor
+        self._of = factor.as_integer_ratio()
+        self.step = float(factor)
+
+    def value(self, raw: int | Decimal) -> float:
+        if isinstance(raw, int):  # a division of whole numbers is rounded once, as a Fraction's is
+            return raw * self._of[0] / self._of[1]
+        return float(Fraction(raw) * self._factor)
+
+
+_ONE = Scaled(Fraction(1))
+
+
 class Item(NamedTuple):
     """One register: where it is, and where the meter says what it means."""
 
@@ -59,25 +79,12 @@ class Item(NamedTuple):
     attribute: Attribute
     scaler: Attribute | None
     """None: an object without scaler and unit."""
-    factor: Fraction
-    """Of an object without scaler and unit: one of its counts in the quantity's unit."""
+    counted: Scaled
+    """Of an object without scaler and unit: what one of its counts is."""
 
     @property
     def quantity(self) -> Quantity:
         return self.register.quantity
-
-
-class Scaled(NamedTuple):
-    """What one count of a register is, in the quantity's unit."""
-
-    factor: Fraction
-
-    def value(self, raw: int | Decimal) -> float:
-        return float(Fraction(raw) * self.factor)
-
-    @property
-    def step(self) -> float:
-        return float(self.factor)
 
 
 def item_of(register: Register) -> Item:
@@ -98,10 +105,11 @@ def item_of(register: Register) -> Item:
         register,
         Attribute(class_id, instance, number),
         Attribute(class_id, instance, _SCALED[Class(class_id)]) if scaled else None,
-        Fraction(1) if is_text or scaled else _factor(register, where),
+        _ONE if is_text or scaled else Scaled(_factor(register, where)),
     )
 
 
+@lru_cache(maxsize=256)
 def scaled_by(unit: ScalerUnit, quantity: Quantity) -> Scaled | str:
     """What a count is under the meter's scaler and unit, or why it is no such quantity."""
     same = _UNITS.get(UNIT[quantity], {})
@@ -133,7 +141,7 @@ def outcome_of(
         return gap(GapCause.IMPLAUSIBLE, f"{data.tag.name} is no number")
     if raw in item.register.not_available:
         return gap(GapCause.NOT_AVAILABLE, f"reads {raw}")
-    scaled = Scaled(item.factor) if unit is None else scaled_by(unit, quantity)
+    scaled = item.counted if unit is None else scaled_by(unit, quantity)
     if isinstance(scaled, str):
         return gap(GapCause.IMPLAUSIBLE, scaled)
     value = scaled.value(raw)

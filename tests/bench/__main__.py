@@ -14,7 +14,7 @@ from typing import Any
 from tests.bench.figures import Table
 from tests.bench.writing import idle_gateway
 
-PARTS = ("polling", "reading", "memory", "replaying", "writing")
+PARTS = ("polling", "reading", "dlms", "memory", "dlms_memory", "replaying", "writing")
 
 
 def main() -> None:

@@ -29,8 +29,12 @@ def write_site(
     tls: TlsFiles | None = None,
     period_min: int = 15,
     state: Path | None = None,
+    dlms: str | None = None,
 ) -> Path:
-    """One meter, one point with a complete archive for each place; returns the site file."""
+    """One meter, one point with a complete archive for each place; returns the site file.
+
+    `dlms`: they are DLMS meters, a place's unit their SAP; what stands in `[device.dlms]` of each.
+    """
     state = state or folder / "state"
     for made in (state, folder / "run"):
         made.mkdir(parents=True, exist_ok=True)
@@ -41,8 +45,9 @@ def write_site(
     ]
     if tls is not None:
         parts.append(f'[mqtt.tls]\nca = "{tls.ca}"\ncert = "{tls.cert}"\nkey = "{tls.key}"\n')
-    parts += [_link(port) for port in dict.fromkeys(place.port for place in places)]
-    parts += [_device(i, place, profile, every_s) for i, place in enumerate(places, start=1)]
+    kind = "modbus-tcp" if dlms is None else "dlms-tcp"
+    parts += [_link(port, kind) for port in dict.fromkeys(place.port for place in places)]
+    parts += [_device(i, place, profile, every_s, dlms) for i, place in enumerate(places, start=1)]
     parts += [_point(i, period_min) for i in range(1, len(places) + 1)]
     path = folder / "site.toml"
     path.write_text("\n".join(parts), encoding="utf-8")
@@ -71,14 +76,16 @@ load = {{ kind = "constant", p_kw = {p_kw}, pf = 0.85 }}
     return path
 
 
-def _link(port: int) -> str:
-    return f'[[link]]\nid = "port-{port}"\nkind = "modbus-tcp"\nhost = "127.0.0.1"\nport = {port}\n'
+def _link(port: int, kind: str) -> str:
+    return f'[[link]]\nid = "port-{port}"\nkind = "{kind}"\nhost = "127.0.0.1"\nport = {port}\n'
 
 
-def _device(i: int, place: Place, profile: str, every_s: float) -> str:
+def _device(i: int, place: Place, profile: str, every_s: float, dlms: str | None) -> str:
+    unit = f"unit = {place.unit}\n" if dlms is None else ""
+    more = "" if dlms is None else f"[device.dlms]\nserver = {place.unit}\n{dlms}"
     return (
-        f'[[device]]\nid = "m{i}"\nlink = "port-{place.port}"\nunit = {place.unit}\nprofile = "{profile}"\n'
-        f"every_s = {every_s:g}\n"
+        f'[[device]]\nid = "m{i}"\nlink = "port-{place.port}"\n{unit}profile = "{profile}"\n'
+        f"every_s = {every_s:g}\n{more}"
     )
 
 
