@@ -122,7 +122,7 @@ def test_audit_sees_load_through_its_views():
 @pytest.mark.parametrize(
     ("contract", "allowed"),
     [
-        ("drivers know model, ports, the link and the gate", {"model", "ports"}),
+        ("drivers know model, ports, sighting, the link and the gate", {"model", "ports", "sighting"}),
         ("the simulator shares no decoder", {"contract"}),
     ],
 )
