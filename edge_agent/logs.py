@@ -26,6 +26,11 @@ def _structlog() -> Any:
 structlog = _structlog()
 
 
+def logs_to_stderr() -> None:
+    """For the verbs: what a driver logs is no part of the document on stdout. The stream is looked up each time."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+
+
 def set_up_logs(level: str, *, as_json: bool) -> None:
     structlog.configure(
         processors=[

@@ -364,6 +364,7 @@ id = "bus"
 kind = "serial"
 path = "{folder}/ports/a"
 baud = 9600
+parity = "E"
 timeout_s = 1
 shared_line = true
 listen_s = 0
@@ -394,6 +395,7 @@ def test_the_verb_reads_such_a_meter_on_a_port(short_path):
     finally:
         meters.kill()
     assert done.returncode == 0, done.stderr
+    assert "parity" in done.stderr, "a pty drops it, and that is said beside the document, not in it"
     registers = {r["quantity"]: r for r in json.loads(done.stdout)}
     assert len(registers) > 60
     voltage = registers["voltage_l1"]

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from edge_agent.control import ControlError, NoAgent, ask
+from edge_agent.logs import logs_to_stderr
 from edge_agent.settings import Site, SiteError, check, load_site
 
 SITE = "/etc/edge-agent/edge-agent.toml"
@@ -39,6 +40,7 @@ def main() -> None:
     \b
     Example:  edge-agent check --site edge-agent.toml
     """
+    logs_to_stderr()
 
 
 @main.command("check")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-import sys
 from collections.abc import Callable, Container, Coroutine
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -277,8 +275,7 @@ def on_link(spec: LinkSpec, runtime: Path, work: Callable[[Place], Coroutine[Any
     try:
         with held(runtime, spec.id):
             place = Place(spec, clock, stamp=AskedStamp(runtime, spec.id, clock.now_ms))
-            with redirect_stdout(sys.stderr):  # what a driver logs is no part of the document
-                return asyncio.run(work(place))
+            return asyncio.run(work(place))
     except DriverError as error:
         raise click.ClickException(f"link {spec.id}: {cure(spec, error)}") from None
 
