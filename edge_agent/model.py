@@ -249,7 +249,7 @@ class MeterEvent(NamedTuple):
     """An entry of a meter's own log: something that the meter says happened to it."""
 
     device: DeviceId
-    code: str  # a key of `EVENTS`
+    code: str  # a key of `EVENTS`; of what the profile has no word for, log and number: "0-0:99.98.0*255/123"
     when_ms: Ms | None  # UTC, by the meter's clock; None: the entry has no time that can be read
     counter: int | None = None  # what the meter's counter of such events stood at with this entry, where it says so
     until_ms: Ms | None = None  # when it ended, where the entry says so
@@ -286,6 +286,14 @@ class Hallmark:
     order: str = "ABCD"
 
 
+class EventNumber(NamedTuple):
+    """What a number in a device's event log means (profile data)."""
+
+    number: int
+    code: str  # a key of `EVENTS`
+    log: str = ""  # the log that numbers its events so, as `Profile.event_log` names it; "": all of them
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """What the registers of one device model mean: data, with the source that was read."""
@@ -299,7 +307,9 @@ class Profile:
     registers: tuple[Register, ...]
     identity: tuple[Hallmark, ...] = ()
     load_profile: str = ""  # where the device keeps its load profile, in the driver's notation; "": it is not read
-    event_log: str = ""  # the same of its event log; "": only records of a counter that rose are asked for
+    event_log: str = ""  # the same of its event log; "": only records of a counter that rose are asked for; several
+    # with commas between them
+    events: tuple[EventNumber, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_agent.model import UNIT, DeviceSpec, Hallmark, LinkSpec, Profile, Quantity, Register
+from edge_agent.model import UNIT, DeviceSpec, EventNumber, Hallmark, LinkSpec, Profile, Quantity, Register
 
 ROOT = Path(__file__).parent.parent
 
@@ -132,6 +132,7 @@ def read_profile(path: Path) -> Profile:
         ),
         raw.get("load_profile", ""),
         raw.get("event_log", ""),
+        tuple(EventNumber(e["number"], e["means"], e.get("log", "")) for e in raw.get("event", ())),
     )
 
 

@@ -42,6 +42,7 @@ ALL: list[Said] = [
     refused.ClockUnknown("why"),
     refused.TimeUnset(),
     refused.NoProfile("why"),
+    refused.NoLog("why"),
 ]
 
 
@@ -64,7 +65,7 @@ def test_each_says_what_the_poller_does_next():
         refused.MeterUnproven: Refused, refused.ServiceError: Refused, refused.ExceptionResponse: Refused,
         refused.AccessRefused: Refused, refused.CounterSpent: Refused, refused.CounterUnkept: Refused,
         refused.KeyAbsent: Refused, refused.ClockOff: BadReply, refused.ClockUnknown: Refused,
-        refused.TimeUnset: NoReply, refused.NoProfile: Refused,
+        refused.TimeUnset: NoReply, refused.NoProfile: Refused, refused.NoLog: Refused,
     }  # fmt: skip
     assert {type(error) for error in ALL} == set(kinds)
     for error in ALL:

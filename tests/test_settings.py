@@ -166,8 +166,10 @@ OTHERS = {
     *("register_meter_says", "register_object", "register_class", "record_place"),
     *("register_item", "register_kind", "register_octets", "register_digits"),
     *("register_oad", "register_value", "extra_missing"),
+    *("unknown_event", "event_log_missing", "event_log_other", "event_twice"),
 }
-"""Kinds whose tests stand by themselves below, and in test_dlt645_items, test_dlt698_driver and test_dlms_settings."""
+"""Kinds whose tests stand by themselves below, and in test_dlt645_items, test_dlt698_driver, test_dlms_settings and
+test_dlms_logged."""
 
 
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines(checked: Checked):

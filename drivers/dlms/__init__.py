@@ -2,8 +2,9 @@
 
 `requests` turns a device's profile into few questions, `open_driver` gives a driver on a link. Its parts with a wire:
 `channel` (an APDU to a meter and one back), `session` (an association over many polls), `driver` (who it is, what its
-numbers mean, the outcome of every register), `recording` (its load profile), `keyring` and `counter_file` (secrets, and
-counters that no crash sets back). `values`, `planning` and `load_profile` say what comes means.
+numbers mean, the outcome of every register), `recording` (its load profile) and `logbook` (its event logs), both
+out of `buffer`, `keyring` and `counter_file` (secrets, and counters that no crash sets back). `values`, `planning` and
+`load_profile` say what comes means.
 
 The parts without a wire, from outside inwards: `hdlc` (with `hdlc_frame`) and `wrapper` are the data links;
 `association` opens, proves and ends an association, out of `acse` and `initiate`, and puts `protection` on and off,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
 
 from drivers.dlms.axdr import Data, Tag
 from drivers.dlms.channel import Wire
+from drivers.dlms.logbook import Logbook
 from drivers.dlms.objects import obis, scaler_unit
 from drivers.dlms.planning import Plan, plan_of
 from drivers.dlms.recording import Recording
@@ -26,7 +27,7 @@ from drivers.dlms.values import Item, outcome_of
 from drivers.dlms.xdlms import Attribute
 from drivers.link import Link
 from drivers.link.latency import Latency
-from edge_agent.model import DeviceId, DeviceSpec, GapCause, LinkSpec, Ms, Outcome, Recorded, Request
+from edge_agent.model import DeviceId, DeviceSpec, GapCause, LinkSpec, MeterEvent, Ms, Outcome, Recorded, Request
 from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply, Refused
 
 log = structlog.get_logger()
@@ -54,6 +55,7 @@ class _Meter:
         self.session = session
         self.device = device
         self.recording = Recording(session, device, utc_ms)
+        self.logbook = Logbook(session, device, utc_ms)
         self.identity: tuple[object, ...] | None = None
         self.identified_ms: Ms = 0
         self.not_given: set[Attribute] = set()
@@ -90,11 +92,13 @@ class DlmsDriver:
 
     async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> list[Recorded]:
         """What the meter wrote down at (since, until], UTC by its own clock. Raises a `DriverError`."""
-        spec = self._devices.get(device)
-        if spec is None:
-            raise Refused(f"{device}: the driver does not know it")
-        meter = self._meter(spec)
+        meter = self._known(device)
         return await self._with(meter, lambda: meter.recording.read(since_ms, until_ms))
+
+    async def logged(self, device: DeviceId, since_ms: Ms, rose: Mapping[str, int]) -> list[MeterEvent]:
+        """The entries of the meter's event logs from `since_ms` on, whichever counters rose. Raises a `DriverError`."""
+        meter = self._known(device)
+        return await self._with(meter, lambda: meter.logbook.read(since_ms))
 
     def latency(self, device: DeviceId) -> Latency | None:
         """How long the meter takes to answer; None before it was asked for the first time."""
@@ -112,6 +116,12 @@ class DlmsDriver:
         for meter in self._meters.values():
             await meter.session.lost()
         await self.link.close()
+
+    def _known(self, device: DeviceId) -> _Meter:
+        spec = self._devices.get(device)
+        if spec is None:
+            raise Refused(f"{device}: the driver does not know it")
+        return self._meter(spec)
 
     def _meter(self, device: DeviceSpec) -> _Meter:
         meter = self._meters.get(device.id)
@@ -189,6 +199,7 @@ class DlmsDriver:
         meter.units.clear()
         meter.tags.clear()
         meter.recording.forget()
+        meter.logbook.forget()
 
     # -- values --------------------------------------------------------------------------------------------------
 

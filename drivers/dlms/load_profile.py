@@ -1,4 +1,4 @@
-"""What the rows of a meter's load profile mean: columns to quantities, stamps to UTC, status words to names. Pure.
+"""What the rows of a meter's load profile mean: columns to quantities, status words to names. Pure.
 
 A column is known by its object: the value of a register that the device's profile reads is what it showed at the stamp
 ("register"); an energy in the period (OBIS group D = 29) is that ("energy"); the last average of a demand register
@@ -11,18 +11,18 @@ in the AMR profile status of DLMS companion profiles (0-b:96.10.e).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from drivers.dlms.axdr import Bits, Data, Tag
-from drivers.dlms.cosem_time import ANY_DEVIATION, CosemTime, of_utc
-from drivers.dlms.objects import CaptureObject, Class, Row, SortMethod
-from drivers.dlms.refused import ClockUnknown, NoProfile
+from drivers.dlms.buffer import Shape, Timed
+from drivers.dlms.objects import CaptureObject, Class, Row
+from drivers.dlms.refused import NoProfile
 from drivers.dlms.units import ScalerUnit
 from drivers.dlms.values import Scaled, item_of, number_of, scaled_by
 from drivers.dlms.xdlms import Attribute
 from drivers.plausible import BOUNDS
-from edge_agent.model import CUMULATIVE, UNIT, DeviceId, Frame, Ms, Quantity, Recorded, Register
+from edge_agent.model import CUMULATIVE, UNIT, DeviceId, Quantity, Recorded, Register
 
 STATUS_BITS = (
     (0x01, "critical_error"),
@@ -51,43 +51,30 @@ class Column(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a load profile is made. `period_s` 0: it is captured at no fixed time."""
+    """What can be used of a load profile."""
 
-    instance: bytes
-    objects: tuple[CaptureObject, ...]
-    period_s: int
-    sort: SortMethod
-    stamp: int
+    shape: Shape
     status: int | None
     columns: tuple[Column, ...]
     scaled: dict[int, Scaled]
     """By place: what one count of a column is; a column without is not used."""
 
-    @property
-    def clock(self) -> CaptureObject:
-        return self.objects[self.stamp]
 
-
-def layout_of(
-    instance: bytes, objects: Sequence[CaptureObject], period_s: int, sort: SortMethod, registers: Iterable[Register]
-) -> Layout:
-    """Which columns can be used. Raises NoProfile for one without time stamps, or without any such column."""
-    stamp = next((n for n, o in enumerate(objects) if o.is_time and not o.part), None)
-    if stamp is None:
-        raise NoProfile("its rows have no time stamp")
+def layout_of(shape: Shape, registers: Iterable[Register]) -> Layout:
+    """Which columns can be used. Raises NoProfile for a profile without any."""
     known = {(i.attribute.instance, i.attribute.attribute): i.quantity for i in map(item_of, registers)}
     found: dict[Quantity, Column] = {}
-    for place, captured in enumerate(objects):
+    for place, captured in enumerate(shape.objects):
         column = _column(place, captured, known)
-        if column is None or (column.kind != "register" and not period_s):
+        if column is None or (column.kind != "register" and not shape.period_s):
             continue
         before = found.get(column.quantity)
         if before is None or _KINDS.index(column.kind) < _KINDS.index(before.kind):
             found[column.quantity] = column
     if not found:
         raise NoProfile("none of its columns is an energy that the device's profile reads")
-    status = next((n for n, o in enumerate(objects) if _is_status(o)), None)
-    return Layout(instance, tuple(objects), period_s, sort, stamp, status, tuple(found.values()), {})
+    status = next((n for n, o in enumerate(shape.objects) if _is_status(o)), None)
+    return Layout(shape, status, tuple(found.values()), {})
 
 
 def scaler_of(column: Column) -> Attribute:
@@ -108,23 +95,13 @@ def scaled_column(column: Column, unit: ScalerUnit) -> Scaled | str:
     return scaled_by(unit, _POWER[UNIT[column.quantity]] if column.kind == "demand" else column.quantity)
 
 
-def recorded_of(
-    layout: Layout, rows: Iterable[Row], device: DeviceId, *, standard_min: int | None, frame: Frame | None
-) -> list[Recorded]:
-    """The values of rows, in order of time. `standard_min`: deviation of a meter that leaves its own out.
-
-    Raises ClockUnknown where no row can be told in UTC, and one of them lacks nothing but its deviation.
-    """
+def recorded_of(layout: Layout, rows: Iterable[Timed], device: DeviceId) -> list[Recorded]:
+    """The values of rows, in order of time; a row without an instant has none."""
     found: list[Recorded] = []
-    no_deviation = timed = 0
-    for row in rows:
-        if row.time is None:
-            continue
-        end_ms = row.time.instant(standard_min=standard_min).utc_ms
+    period_ms = 1000 * layout.shape.period_s
+    for end_ms, row, frame in rows:
         if end_ms is None:
-            no_deviation += row.time.deviation_min == ANY_DEVIATION
             continue
-        timed += 1
         status = _status(layout, row)
         for column in layout.columns:
             scaled, raw = layout.scaled.get(column.place), number_of(row.cells[column.place])
@@ -133,30 +110,9 @@ def recorded_of(
             value, bounds = scaled.value(raw), BOUNDS[column.quantity]
             if bounds.low <= value <= bounds.high:
                 found.append(
-                    Recorded(device, column.quantity, column.kind, value, scaled.step, end_ms, 1000 * layout.period_s,
-                             status, frame)
-                )  # fmt: skip
-    if no_deviation and not timed:
-        raise ClockUnknown("they leave the deviation from UTC out")
+                    Recorded(device, column.quantity, column.kind, value, scaled.step, end_ms, period_ms, status, frame)
+                )
     return sorted(found, key=lambda r: r.end_ms)
-
-
-def ends_of(since_ms: Ms, until_ms: Ms, *, deviation_min: int, way: str) -> tuple[CosemTime, CosemTime]:
-    """The ends of a range as this meter takes them; what more they let in is left out afterwards.
-
-    Local time is ambiguous for an hour in autumn, and the deviation of the past may not be today's: an hour more on
-    either side. A deviation of zero may be read as UTC or be passed over: the range then holds both.
-    """
-    wide_ms = 3_600_000
-    if way == "zero":
-        shift_ms = -deviation_min * 60_000
-        first = of_utc(since_ms + min(shift_ms, 0) - wide_ms, deviation_min=0)
-        last = of_utc(until_ms + max(shift_ms, 0) + wide_ms, deviation_min=0)
-        return first, last
-    ends = [of_utc(ms, deviation_min=deviation_min) for ms in (since_ms - wide_ms, until_ms + wide_ms)]
-    if way == "unspecified":
-        ends = [end._replace(deviation_min=ANY_DEVIATION) for end in ends]
-    return ends[0], ends[1]
 
 
 def _column(place: int, captured: CaptureObject, known: dict[tuple[bytes, int], Quantity]) -> Column | None:

@@ -380,6 +380,16 @@ class NoProfile(Said, Refused):
         self.fields = {"why": why}
 
 
+class NoLog(Said, Refused):
+    """The meter keeps no event log that this device's profile names, or none that can be used."""
+
+    code = "dlms.no_log"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"no event log: {why}")
+        self.fields = {"why": why}
+
+
 _AGAIN = {
     DataAccess.TEMPORARY_FAILURE,
     DataAccess.DATA_BLOCK_UNAVAILABLE,

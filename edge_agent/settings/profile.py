@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edge_agent.model import UNIT, Hallmark, Profile, Quantity, Register
+from edge_agent.model import EVENTS, UNIT, EventNumber, Hallmark, Profile, Quantity, Register
 from edge_agent.settings.mistake import Mistake, Report, SiteError
 from edge_agent.settings.shape import Given, nearest, read_table
 from edge_agent.settings.shipped import ConfigFiles
@@ -42,8 +42,9 @@ _TEXT = re.compile(r"\Aascii:[1-9][0-9]?\Z")
 """Types that an identity can have: whole numbers and texts."""
 _OBJECT = re.compile(rf"\A(?:([1-9][0-9]{{0,2}})/)?({OBIS})(?:/[1-9][0-9]?)?\Z")
 _RECORD_OBJECT = re.compile(rf"\A{OBIS}\Z")
+_LOGS = re.compile(rf"\A{OBIS}( *, *{OBIS})*\Z")
 _RECORD_ITEM = re.compile(r"\Adi:(?:0600|0604)0001/[1-9][0-9]{0,2}\Z")
-"""A load profile's object; a DL/T 645 load record and its minutes."""
+"""A load profile's object; event logs' objects; a DL/T 645 load record and its minutes."""
 _NUMBERED = {1, 3, 4, 5}
 """Interface classes that hold numbers: data, register, extended register, demand register."""
 _OAD = re.compile(r"\Aoad:([0-9A-F]{8})(/[1-9][0-9]?(\.[1-9][0-9]?)*)?\Z")
@@ -78,6 +79,14 @@ class IdentityTable(Table, frozen=True, kw_only=True):
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
 
 
+class EventTable(Table, frozen=True, kw_only=True):
+    """[[event]]: what a number in the device's event logs means."""
+
+    number: Annotated[int, Meta(ge=0, le=65_535)]
+    means: str
+    log: Annotated[str, Meta(max_length=64, extra={"right": "record_place"})] = ""
+
+
 class ProfileTable(Table, frozen=True, kw_only=True):
     """A profile file."""
 
@@ -88,8 +97,9 @@ class ProfileTable(Table, frozen=True, kw_only=True):
     max_registers: Annotated[int, Meta(ge=1, le=125)]
     model: Text | None = None
     load_profile: Annotated[str, Meta(max_length=64, extra={"right": "record_place"})] = ""
-    event_log: Annotated[str, Meta(max_length=64, extra={"right": "record_place"})] = ""
+    event_log: Annotated[str, Meta(max_length=160, extra={"right": "record_place"})] = ""
     register: tuple[RegisterTable, ...]
+    event: tuple[EventTable, ...] = ()
     identity: tuple[IdentityTable, ...] = ()
 
 
@@ -113,6 +123,7 @@ def load_profile(path: Path) -> Profile:
         tuple(Hallmark(i.address, i.equals, i.type or "", i.order) for i in table.identity),
         table.load_profile,
         table.event_log,
+        tuple(EventNumber(e.number, e.means, e.log) for e in table.event),
     )
 
 
@@ -183,11 +194,36 @@ def _check_profile(given: Given, path: Path, report: Report) -> None:
 
 def _check_records(given: Given, report: Report) -> None:
     """Where the device keeps its load profile and its event log, as its driver writes a place; Modbus has none."""
+    is_dlms = given.get("driver") == "dlms"
     place = {"dlms": _RECORD_OBJECT, "dlt645": _RECORD_ITEM}.get(given.get("driver") or "")
     for name in ("load_profile", "event_log"):
-        written = given.get(name)
-        if written and (place is None or not place.match(written)):
+        written, right = given.get(name), _LOGS if is_dlms and name == "event_log" else place
+        if written and (right is None or not right.match(written)):
             report.add("record_place", given.at(name), name=name, got=written[:60])
+    _check_events(given, report)
+
+
+def _check_events(given: Given, report: Report) -> None:
+    """Each number once in each of the logs that the profile names, and a meaning that there is."""
+    logs = {name.strip() for name in (given.get("event_log") or "").split(",")}
+    seen: dict[tuple[str, int], int] = {}
+    for event in given.tables("event"):
+        means, log, number = event.get("means"), event.get("log") or "", event.get("number")
+        if means is not None and means not in EVENTS:
+            near = nearest(means, list(EVENTS))
+            known = phrase("check.right.known", known=", ".join(EVENTS))
+            right = phrase("check.right.near", near=near) if near else known
+            report.add("unknown_event", event.at("means"), written=means[:60], right=right)
+        if logs == {""}:
+            report.add("event_log_missing", event.at("number"))
+        elif log and log not in logs:
+            report.add("event_log_other", event.at("log"), got=log)
+        if number is None:
+            continue
+        line = next((seen[key] for key in ((log, number), ("", number)) if key in seen), None)
+        if line is not None:
+            report.add("event_twice", event.at("number"), number=number, line=line)
+        seen.setdefault((log, number), report.line(event.at("number")))
 
 
 def _check_identity(identity: Given, driver: str | None, report: Report) -> None:

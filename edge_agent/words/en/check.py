@@ -233,8 +233,16 @@ SENTENCES: dict[str, str] = {
     "check.register_beyond.wrong": "{where}: {quantity}: {got} and its width reach beyond address 65535",
     "check.register_beyond.right": "addresses count from 0: the manual's 40001 is holding:0, its 30001 is input:0",
     "check.record_place.wrong": '{where}: {name}: "{got}" is no place where this driver finds records',
-    "check.record_place.right": 'an object such as "1-0:99.1.0*255" for DLMS, "di:06040001/15" (a load record and its '
-    "minutes) for DL/T 645; nothing for Modbus",
+    "check.record_place.right": 'an object such as "1-0:99.1.0*255" for DLMS (event logs: with commas between), '
+    '"di:06040001/15" (a load record and its minutes) for DL/T 645; nothing for Modbus',
+    "check.unknown_event.wrong": '{where}: "{written}" is nothing that happens to a meter here',
+    "check.unknown_event.right": "{right}",
+    "check.event_log_missing.wrong": "{where}: an event has a number, and the profile names no event log",
+    "check.event_log_missing.right": 'event_log = "0-0:99.98.0*255" at the top, or no [[event]]',
+    "check.event_log_other.wrong": '{where}: "{got}" is none of the logs in event_log',
+    "check.event_log_other.right": "as it is written there; without log the number means the same in all of them",
+    "check.event_twice.wrong": "{where}: the event {number} already has a meaning in line {line}",
+    "check.event_twice.right": "one meaning for each number of a log",
     "check.identity_address.wrong": '{where}: "{got}" is no place for an identity',
     "check.identity_address.right": 'such as "holding:0xFC02", "di:04000401" for DL/T 645, or "43/14:product"',
     "check.identity_type.wrong": '{where}: the type "{got}" is none that a model can be told by',

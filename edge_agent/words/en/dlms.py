@@ -215,4 +215,8 @@ SENTENCES: dict[str, str] = {
     "dlms.no_profile": (
         "The meter's load profile cannot be used: {why}. Correct load_profile in the device's profile, or take it out."
     ),
+    "dlms.no_log": (
+        "The meter's event log cannot be used: {why}. Correct event_log in the device's profile, or take it out; "
+        "what the meter counts is heard without."
+    ),
 }
