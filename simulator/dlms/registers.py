@@ -56,6 +56,7 @@ REGISTERS: dict[str, Shown] = {
     **{f"1-0:{11 + 20 * n}.7.0.255": Shown(f"current_l{n}", A, -3, _U32) for n in (1, 2, 3)},
     **{f"1-0:{12 + 20 * n}.7.0.255": Shown(f"voltage_l{n}", V, -1, _U16) for n in (1, 2, 3)},
     **{f"1-0:{1 + 20 * n}.7.0.255": Shown(f"active_power_l{n}", W, 0, _U32, 1) for n in (1, 2, 3)},
+    **{f"1-0:{16 + 20 * n}.7.0.255": Shown(f"active_power_l{n}", W, 0, _I32) for n in (1, 2, 3)},
 }
 MAXIMUM, AVERAGE = "1-0:1.6.0.255", "1-0:1.4.0.255"
 QUANTITIES = frozenset({*(shown.quantity for shown in REGISTERS.values()), "maximum_demand"})
