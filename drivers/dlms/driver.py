@@ -42,10 +42,15 @@ SILENT_QUESTIONS = 3
 
 FAREWELL_S = 1.5
 
-IDENTITY = tuple(
-    Attribute(1, obis(place), 2) for place in ("0-0:42.0.0.255", "0-0:96.1.0.255", "1-0:0.2.0.255", "1-0:0.2.1.255")
+CHANGES = Attribute(1, obis("0-0:96.2.0.255"), 2)
+"""How often the meter was configured: behind every reading it is read again where the meter has it, so that no number is
+taken under a scaler of before. Source: IEC 62056-6-1, abstract objects, 0-b:96.2.0."""
+
+IDENTITY = (
+    *(Attribute(1, obis(p), 2) for p in ("0-0:42.0.0.255", "0-0:96.1.0.255", "1-0:0.2.0.255", "1-0:0.2.1.255")),
+    CHANGES,
 )
-"""Name of the logical device, serial number, firmware, configuration program."""
+"""Name of the logical device, serial number, firmware, configuration program and how often that changed."""
 
 
 class _Meter:
@@ -58,6 +63,9 @@ class _Meter:
         self.logbook = Logbook(session, device, utc_ms)
         self.identity: tuple[object, ...] | None = None
         self.identified_ms: Ms = 0
+        self.configured: object = None
+        """How often the meter was configured, when its units were read."""
+        self.changed = False
         self.not_given: set[Attribute] = set()
         self.units: dict[Attribute, ScalerUnit] = {}
         self.units_ms: Ms = 0
@@ -88,12 +96,17 @@ class DlmsDriver:
         """
         plan = plan_of(request)
         meter = self._meter(plan.device)
-        return await self._with(meter, lambda: self._read(meter, plan))
+        return await self._with(meter, lambda: self._read_unchanged(meter, plan))
 
     async def recorded(self, device: DeviceId, since_ms: Ms, until_ms: Ms) -> list[Recorded]:
         """What the meter wrote down at (since, until], UTC by its own clock. Raises a `DriverError`."""
         meter = self._known(device)
-        return await self._with(meter, lambda: meter.recording.read(since_ms, until_ms))
+
+        async def ask() -> list[Recorded]:
+            await self._identify(meter, self._now_ms())  # a profile's numbers are under the scalers of now
+            return await meter.recording.read(since_ms, until_ms)
+
+        return await self._with(meter, ask)
 
     async def logged(self, device: DeviceId, since_ms: Ms, rose: Mapping[str, int]) -> list[MeterEvent]:
         """The entries of the meter's event logs from `since_ms` on, whichever counters rose. Raises a `DriverError`."""
@@ -190,18 +203,32 @@ class DlmsDriver:
             for a in IDENTITY
         )
         meter.identified_ms = now_ms
+        meter.configured = identity[-1]
         if identity == meter.identity:
             return
         if meter.identity is not None:
             log.info("meter has another identity: what its registers mean is read anew", device=meter.device.id)
             meter.session.list_max = meter.session.spec.with_list_max
         meter.identity = identity
+        self._forget_units(meter)
+
+    def _forget_units(self, meter: _Meter) -> None:
         meter.units.clear()
         meter.tags.clear()
         meter.recording.forget()
         meter.logbook.forget()
 
     # -- values --------------------------------------------------------------------------------------------------
+
+    async def _read_unchanged(self, meter: _Meter, plan: Plan) -> list[Outcome]:
+        """A reading during which the meter was not configured; once more where it was."""
+        for _ in range(2):
+            found = await self._read(meter, plan)
+            if not meter.changed:
+                return found
+            await self._identify(meter, self._now_ms())
+            meter.changed = False
+        raise BadReply(f"{meter.device.id}: it is being configured")
 
     async def _read(self, meter: _Meter, plan: Plan) -> list[Outcome]:
         now_ms, session = self._now_ms(), meter.session
@@ -215,12 +242,16 @@ class DlmsDriver:
         failed: DriverError | None = None
         try:
             await self._learn_units(meter, asked, scalers)
-            await session.values(list(dict.fromkeys(i.attribute for i in asked)), came)
+            last = [CHANGES] if asked and CHANGES not in meter.not_given else []
+            await session.values([*dict.fromkeys(i.attribute for i in asked), *last], came)
+            meter.changed = bool(last) and came[CHANGES].result != meter.configured
             if changed := self._changed_types(meter, asked, came):
                 await self._learn_units(meter, changed, scalers)
         except DriverError as error:
             if not came or isinstance(error, AssociationLost | MeterHungUp):
                 raise
+            if CHANGES not in meter.not_given and CHANGES not in came:
+                raise  # whether the meter was configured meanwhile cannot be told
             failed = error  # what was answered stands; the rest is not asked of a meter that has stopped answering
         return [self._outcome(meter, plan, n, came, scalers, failed) for n in range(len(plan.items))]
 
