@@ -1,4 +1,4 @@
-"""A simulated DLMS meter that is changed while the agent reads it: scalers, clock, profile, and an end without a word."""
+"""A simulated DLMS meter that is changed while the agent reads it: scalers, clock, profile, and a silent end."""
 
 from __future__ import annotations
 

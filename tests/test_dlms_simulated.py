@@ -1,4 +1,4 @@
-"""The agent's driver and the simulated DLMS meters, which were written apart: every register, profile and log, and faults.
+"""The agent's driver and the simulated DLMS meters, written apart: every register, profile and log.
 
 Over a real socket and a real pty, through the line that the agent itself opens. What comes is held to the meter's own
 physics: a value is true to its last digit, or it is a gap with its cause.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from edge_agent.model import DlmsSpec, Gap, MeterEvent, Recorded
+from edge_agent.model import DlmsSpec, MeterEvent, Recorded
 from simulator.scenario import scenarios_dir
 from tests.sim_dlms import T0
-from tests.sim_line import AK, Reader, over_pty, over_tcp, under_keys
+from tests.sim_line import Reader, over_pty, over_tcp, under_keys
 
 WRAPPER, LINE = scenarios_dir() / "dlms-wrapper.toml", scenarios_dir() / "dlms-line.toml"
 HOUR_MS, QUARTER_MS = 3_600_000, 900_000
@@ -65,7 +64,7 @@ def test_every_way_in_over_the_wrapper(security: str, tmp_path: Path):
 
 @pytest.mark.parametrize("wrap", ["lls", "glo", "general-glo", "ded"])
 def test_every_way_in_over_hdlc(wrap: str, tmp_path: Path):
-    """`dlms-1` has 7E7E inside a value of its own, and addresses of two octets; `dlms-2` four, keys and a window of 3."""
+    """`dlms-1` has an address of two octets, `dlms-2` one of four, keys and a window of 3."""
     if wrap == "lls":
         spec = DlmsSpec(
             client=1, physical=17, address_size=2, authentication="lls", password="12345678", counter_object=""

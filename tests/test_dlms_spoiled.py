@@ -1,4 +1,4 @@
-"""Everything that a simulated DLMS meter can do wrong, met by the agent's own line: a true value or a gap, and an end to it.
+"""Everything that a simulated DLMS meter can do wrong, met by the agent's own line: a true value or a gap.
 
 Before, during and after each fault every register, the load profile and the log are read and held to the meter's own
 physics. Every fault must have struck.
@@ -80,7 +80,7 @@ def nobody_waits_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def played(
     folder: Path, kind: str, fault: str = "", *, wire: str, keys: bool = False, dlms: str = "", **spec: Any
 ) -> Iterator[tuple[Reader, DlmsMeter]]:
-    line = f'[[line]]\nid = "bus"\nbaud = {BAUD}\nparity = "N"\n' if wire == "hdlc" else '[listen]\nhost = "127.0.0.1"\n'
+    line = f'[[line]]\nid = "bus"\nbaud = {BAUD}\nparity = "N"\n' if wire == "hdlc" else ""
     place = 'line = "bus"\nturnaround_ms = 2' if wire == "hdlc" else "port = 4059"
     physical = "physical = 17\n" if wire == "hdlc" else ""
     path = folder / "scenario.toml"
@@ -88,7 +88,7 @@ def played(
     path.write_text(
         SCENARIO.format(line=line, place=place, dlms=physical + dlms, client=client, kind=kind, fault=fault)
     )
-    where = {"physical": 17, "address_size": 2} if wire == "hdlc" else {}
+    where: dict[str, Any] = {"physical": 17, "address_size": 2} if wire == "hdlc" else {}
     asks = under_keys(folder, **where, **spec) if keys else DlmsSpec(client=1, **where, **spec)
     at_ms = T0 + HOUR_MS
     if wire == "hdlc":

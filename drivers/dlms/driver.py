@@ -43,8 +43,8 @@ SILENT_QUESTIONS = 3
 FAREWELL_S = 1.5
 
 CHANGES = Attribute(1, obis("0-0:96.2.0.255"), 2)
-"""How often the meter was configured: behind every reading it is read again where the meter has it, so that no number is
-taken under a scaler of before. Source: IEC 62056-6-1, abstract objects, 0-b:96.2.0."""
+"""How often the meter was configured: read behind every reading, where the meter has it, so that no number is taken
+under a scaler of before. Source: IEC 62056-6-1, abstract objects, 0-b:96.2.0."""
 
 IDENTITY = (
     *(Attribute(1, obis(p), 2) for p in ("0-0:42.0.0.255", "0-0:96.1.0.255", "1-0:0.2.0.255", "1-0:0.2.1.255")),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from drivers.dlms import catalogue
 from drivers.dlms.axdr import Data, Tag
+from drivers.dlms.buffer import shape_of
 from drivers.dlms.load_profile import layout_of
 from drivers.dlms.objects import Class, capture_objects, object_list, scaler_unit, sort_method
 from drivers.dlms.refused import DataAccess, Malformed, NoProfile, access_error
@@ -112,7 +113,8 @@ class Asking:
             if not isinstance(columns, Data) or not isinstance(sort, Data):
                 raise NoProfile("it does not say what it captures, or how it is sorted")
             registers = [item.register for item in items]
-            layout_of(instance, capture_objects(columns), record.every_s or 0, sort_method(sort), registers)
+            shape = shape_of(instance, capture_objects(columns), record.every_s or 0, sort_method(sort))
+            layout_of(shape, registers)
         except DriverError as error:
             return record._replace(flaw=str(error))
         return record
