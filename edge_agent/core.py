@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from edge_agent.audit.lifecycle import Lifecycle, Note, lifetime
+from edge_agent.audit.lifecycle import Lifecycle, Lifetime, Note, lifetime
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
 from edge_agent.audit.track import Track
 from edge_agent.backfill import Filled, Gaps, Missing
@@ -93,7 +93,7 @@ class Core:
             for topic in self.topics:
                 verdicts = said[topic.id] = list(topic.examine(view, self._site, self.releases[topic.id]))
                 self._remember(topic.id, verdicts)
-                self.lifecycle.judge(verdicts, topic.id, out)
+            self._judge(said, out)
             for interval in closed:
                 if interval.count == 1:
                     self.interval[interval.point] = interval
@@ -116,6 +116,14 @@ class Core:
     def logged(self, device: DeviceId, events: Sequence[MeterEvent] | None, now_ms: Ms) -> None:
         """What a meter's own log says, None: it cannot be read now; judged with the next tick."""
         self.witness.logged(device, events, now_ms)
+
+    def _judge(self, said: Mapping[str, Sequence[Verdict]], out: Lifetime) -> None:
+        """In the order of time, and at each instant topic by topic: one that supersedes another does so there and then,
+        however many intervals were closed at once. Witnesses come last: they speak of what is open by then."""
+        told = [(v, n, topic) for n, (topic, verdicts) in enumerate(said.items()) for v in verdicts]
+        told.sort(key=lambda entry: (entry[0].is_witness, entry[0].end_ms, entry[1]))
+        for verdict, _, topic in told:
+            self.lifecycle.judge([verdict], topic, out)
 
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
