@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from simulator.clock import Ms, to_ms
+from simulator.clock import Ms
 from tests.broker import Broker
-from tests.e2e.centre import Centre, agent_chain, centre_chain, recomputed
+from tests.e2e.centre import Centre
 from tests.e2e.processes import wait_until
-from tests.e2e.recorded_day import CONTROL, K, POINTS, RECORDED, STEP_WH, RecordedDay, RecordedPlay
-from tests.figures import report
+from tests.e2e.recorded_day import POINTS, RecordedDay, RecordedPlay
 
 HOURS = int(os.environ.get("EDGE_PROVE_BACKFILL_HOURS", "12"))
 RATE = float(os.environ.get("EDGE_PROVE_BACKFILL_RATE", "1440"))
@@ -66,7 +63,7 @@ def test_an_overload_while_the_agent_was_dead_is_found_in_the_meters_own_profile
     print(day.agent.log)
     for point in POINTS:
         rows = blocks(stage.state, point)
-        print(point, len(rows), [( (e-stage.day_ms)//60000, r.get("source"), r.get("p")) for e, r in rows])
+        print(point, len(rows), [((e - stage.day_ms) // 60000, r.get("source"), r.get("p")) for e, r in rows])
     for s in centre.steps():
         print(s)
     assert 0
