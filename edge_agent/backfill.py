@@ -169,7 +169,7 @@ class Gaps:
             self._filled[point] = _named(held.intervals, why or held.why)
 
     def parked(self) -> list[Parked]:
-        """Gaps given up for now whose tracks nobody has laid down yet: the caller does, before what follows is judged."""
+        """Gaps given up for now whose tracks are not laid down: the caller does it, before what follows is judged."""
         return [p for p in self._parked if p.tracks is None]
 
     def refilled(self) -> list[Refilled]:
@@ -272,7 +272,7 @@ def _is_poor(interval: Interval) -> bool:
 def _believed(
     recorded: Iterable[Interval], periods: set[Ms], held: Sequence[Interval], period_ms: Ms
 ) -> tuple[dict[Ms, Interval], set[Ms]]:
-    """Records by the end of each period that they tell of, as far as all of these are missing; and those not believed."""
+    """Records by the end of each period that they tell of, where all of these are missing; and those not believed."""
     fits = {
         end: interval
         for interval in sorted(recorded, key=lambda i: -i.count)  # of two, the finer one

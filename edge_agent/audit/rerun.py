@@ -41,7 +41,7 @@ def rerun(
     for topic, verdict in said:
         beside.judge([verdict], topic, mine)
         told.setdefault(f"{topic}/{verdict.point}/{verdict.key}", []).append(verdict)
-    out.notes += mine.notes
+    out.notes.extend(mine.notes)
     for id_ in mine.changed:
         then, now = beside.tracks[id_], life.track(beside.tracks[id_])
         if then.finding is None:
@@ -52,7 +52,7 @@ def rerun(
             _add(life, now, then, told.get(id_, ()), was.get(id_, ("", 0))[1], out)
         out.changed[id_] = now
         life.keep(now)
-    out.steps += [step for step in mine.steps if step.finding not in known]
+    out.steps.extend(step for step in mine.steps if step.finding not in known)
 
 
 def _adopt(beside: Lifecycle, now: Track, then: Track, mine: Lifetime) -> None:

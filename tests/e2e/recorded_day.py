@@ -8,6 +8,7 @@ so that this profile is one of those that it has come with.
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,8 +28,8 @@ CT, K = "400/5", 80
 KVA = 250
 STEP_WH = 10  # of the simulated meters' energy registers, on the meter's side
 LINE = 'load_profile = "1-0:99.1.0*255" # load profile with period 1\n'
-LEAD_MIN = 40
-"""Readings begin so long before the day does."""
+LEAD_S = 10.0
+"""The processes have so much real time to start before the day begins."""
 
 VERIFIED = 'state = "verified"\nverified_at = 2026-01-05\nverified_by = "t-17"'
 
@@ -46,7 +47,6 @@ class RecordedDay:
     clock: ScaledClock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.clock = ScaledClock(self.day_ms - LEAD_MIN * 60_000, self.rate, boot_ms())
         for folder in (self.state, self.run):
             folder.mkdir(parents=True)
         for room in ("edge_agent", "drivers", "config"):
@@ -56,6 +56,7 @@ class RecordedDay:
         assert LINE in text
         bare = text.replace(LINE, "").replace('profile = "dlms-generic-3p"', 'profile = "dlms-without"')
         (profiles / "dlms-without.toml").write_text(bare, encoding="utf-8")
+        self.clock = ScaledClock(self.day_ms - round(LEAD_S * self.rate) * 1000, self.rate, boot_ms())
         self.scenario.write_text(self._scenario(), encoding="utf-8")
         self.site.write_text(self._site(), encoding="utf-8")
 
@@ -100,14 +101,21 @@ class RecordedDay:
         meter = next(plan for plan in load_scenario(self.scenario).dlms if plan.id == f"m-{point}").hang(self.clock)
         return int(float(meter.holding.meter.value("active_energy_import", at_ms)) // STEP_WH) * STEP_WH
 
+    def _key(self, name: str, key: bytes) -> Path:
+        path = self.folder / name
+        path.touch(0o600)
+        path.write_text(key.hex(), encoding="ascii")
+        return path
+
     def _scenario(self) -> str:
-        start = MONDAY - timedelta(minutes=LEAD_MIN)
-        levels = ", ".join(f"{{ at = {60.0 * (m + LEAD_MIN)}, p_kw = {kw} }}" for m, kw in self.levels)
-        lines = ["[clock]", f"start = {start.isoformat()}"]
+        lead_s = round(LEAD_S * self.rate)
+        levels = ", ".join(f"{{ at = {max(0.0, 60 * m + lead_s)}, p_kw = {kw} }}" for m, kw in self.levels)
+        lines = ["[clock]", f"start = {(MONDAY - timedelta(seconds=lead_s)).isoformat()}"]
         for sap, point in enumerate(POINTS, start=1):
             lines += [
                 f'[[meter]]\nid = "m-{point}"\nprotocol = "dlms"\nport = 4059\nct = "{CT}"\nu_n_v = 400',
-                f'serial = "000060000{sap}"\nregisters = {{ active_energy_import = 1234.56, reactive_energy_import = 765.43 }}',
+                f'serial = "000060000{sap}"',
+                "registers = { active_energy_import = 1234.56, reactive_energy_import = 765.43 }",
                 f'load = {{ kind = "steps", pf = 0.85, levels = [{levels}] }}',
                 f'[meter.dlms]\nsap = {sap}\ntitle = "53494D000060000{sap}"\ninactivity_s = 0',
                 "[[meter.client]]\nsap = 1",
@@ -126,7 +134,7 @@ class RecordedDay:
             f'[mqtt]\nhost = "{HOST}"\nport = {self.broker_port}',
             "[delivery]\ndrain_per_s = 0\ntelemetry_spread_s = 0\nresend_after_s = 5\nheartbeat_s = 2",
             f'[clock]\nkind = "scaled"\nrate = {self.rate}\nanchor_bt_ms = {self.clock.anchor_bt_ms}',
-            f"start = {(MONDAY - timedelta(minutes=LEAD_MIN)).isoformat()}",
+            f"start = {(MONDAY - timedelta(seconds=round(LEAD_S * self.rate))).isoformat()}",
             f'[[link]]\nid = "lan"\nkind = "dlms-tcp"\nhost = "{HOST}"\nport = {self.meter_port}\ntimeout_s = 2',
         ]
         for sap, point in enumerate(POINTS, start=1):
@@ -137,12 +145,13 @@ class RecordedDay:
             ]
             if point == "keys":
                 lines += [
-                    'force_clear_text_keys = true\nclient_title = "4541470000000001"\nauthentication = "hls5"',
+                    'client_title = "4541470000000001"\nauthentication = "hls5"',
                     'security = "authenticated-encrypted"',
-                    f'encryption_key = "{EK.hex()}"\nauthentication_key = "{AK.hex()}"',
+                    f'encryption_key_file = "{self._key("ek", EK)}"\nauthentication_key_file = "{self._key("ak", AK)}"',
                 ]
             lines += [
-                f'[[point]]\nid = "{point}"\nmeter = "m-{point}"\ntime_zone = "Asia/Shanghai"\nu_n_v = 400\nwiring = "3p4w"',
+                f'[[point]]\nid = "{point}"\nmeter = "m-{point}"\ntime_zone = "Asia/Shanghai"',
+                'u_n_v = 400\nwiring = "3p4w"',
                 '[point.demand]\nperiod_min = 15\nslide_min = 15\n[point.accepted]\nat = 2026-01-05\nby = "t-17"',
                 f'[[point.capacity]]\nfrom = 2020-01-01\nkva = {KVA}\nbasis = "capacity"\n{VERIFIED}',
                 f'[[point.ct]]\nfrom = 2020-01-01\nratio = "{CT}"\n{VERIFIED}',
@@ -160,3 +169,9 @@ class RecordedPlay(Play):
         self.agent: Process = self.process(
             "agent", sys.executable, "-m", "edge_agent", "run", "--site", str(stage.site), cwd=stage.tree
         )
+
+    def verb(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edge_agent", *words, "--site", str(self.day.site)],
+            cwd=self.day.tree, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
