@@ -114,8 +114,10 @@ class Gaps:
             held.intervals.append(interval)
         for point in [p for p, h in self._held.items() if not h.periods or now_ms - h.since_ms >= PATIENCE_MS]:
             held = self._held.pop(point)
-            out += _named(held.intervals, held.why)
-            if held.periods:
+            if not held.periods:
+                out += held.intervals
+            else:
+                out += _named(held.intervals, held.why)
                 self._park(point, held)
         for intervals in self._filled.values():
             out += intervals
@@ -289,8 +291,10 @@ def _ends(interval: Interval, period_ms: Ms) -> range:
 
 
 def _named(intervals: Sequence[Interval], why: str) -> list[Interval]:
-    """With the reason at those of which nothing is known."""
-    return [replace(i, spans=why) if i.spans in UNREAD and not i.demands else i for i in intervals]
+    """With the reason at those of which nothing is known; windows that slide are told by the blocks."""
+    return [
+        replace(i, spans=why) if i.spans in UNREAD and not i.demands and not _is_sliding(i) else i for i in intervals
+    ]
 
 
 def _woven(

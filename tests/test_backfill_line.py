@@ -1,0 +1,71 @@
+"""Gaps at meters on a line: the agent was down, the line was cut, the meter was left alone; what its records then say."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from simulator.faults import Fault, FaultKind
+from simulator.line.virtual import run_virtual
+from tests import figures
+from tests.lines import T0
+from tests.recorded_line import HOUR_MS, HOUR_S, STEP_WH, K, RecordedLine
+
+WAYS = ("agent down", "line cut", "meter left alone")
+FROM_H, TO_H = 1.12, 7.07
+
+
+async def gap(site: RecordedLine, way: str) -> None:
+    """An hour of readings, six without, over the overload; and readings again, until hour 9."""
+    if way == "agent down":
+        await site.agent(FROM_H * HOUR_S)
+        await asyncio.sleep((TO_H - FROM_H) * HOUR_S)
+        await site.agent((9 - TO_H) * HOUR_S)
+        return
+    loop = asyncio.get_running_loop()
+    if way == "line cut":
+        loop.call_at(FROM_H * HOUR_S, site.carrier.unplug)
+        loop.call_at(TO_H * HOUR_S, site.carrier.plug)
+    await site.agent(9 * HOUR_S)
+
+
+def made(protocol: str, way: str, **more: object) -> RecordedLine:
+    faults = []
+    if way == "meter left alone":
+        faults = [Fault(FaultKind.SILENCE, T0 + round(FROM_H * HOUR_MS), T0 + round(TO_H * HOUR_MS))]
+    return RecordedLine(protocol, *faults, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("protocol", ["dlt645", "dlms"])
+def test_an_overload_in_a_gap_is_found_whatever_made_the_gap(protocol: str, way: str):
+    async def story() -> RecordedLine:
+        site = made(protocol, way)
+        await gap(site, way)
+        return site
+
+    site = run_virtual(story())
+    site.overload_is_told_once()
+    assert set(site.known(FROM_H, TO_H).values()) == {"profile"}
+    assert {s for h, s in site.known(0, 9).items() if not 1 < h < 7.6} <= {"register", "profile"}
+    off_wh = site.energy_off_wh(0.25, 8.75)
+    assert abs(off_wh) <= STEP_WH * K
+    assert site.reasons() == []
+    assert site.station.writes_seen == 0
+    figures.report(f"{protocol}, {way}", known="34 of 34", off_wh=round(off_wh), step_wh=STEP_WH * K, twice=0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_without_records_the_gap_hides_it_and_says_so(way: str):
+    async def story() -> RecordedLine:
+        site = made("dlt645", way, recorded="")
+        await gap(site, way)
+        return site
+
+    site = run_virtual(story())
+    assert site.told() == []
+    assert site.known(1.25, 7) == {}
+    assert site.reasons() == ["gap"]
+    (unknown,) = [u for u in site.core.unknown["p"] if u.why == "gap"]
+    assert (unknown.start_ms, unknown.end_ms) == pytest.approx((T0 + 1.25 * HOUR_MS, T0 + 7 * HOUR_MS), abs=HOUR_MS / 4)
