@@ -79,10 +79,14 @@ class Parked:
 
 
 class Refilled(NamedTuple):
-    """What a meter has said of a parked gap after all: its intervals in order, those included that stay unknown."""
+    """What a meter has said of a parked gap after all: its intervals in order, those included that stay unknown.
+
+    `judged`: what readings said of the same periods, and was judged then.
+    """
 
     tracks: list[dict[str, Any]]
     intervals: list[Interval]
+    judged: list[Interval]
 
 
 class Gaps:
@@ -197,7 +201,7 @@ class Gaps:
                 for p, h in self._held.items()}  # fmt: skip
         filled = {p: [_plain(i) for i in intervals] for p, intervals in self._filled.items()}
         parked = [[*p.gap, sorted(p.periods), [_plain(i) for i in p.evidence], p.tracks] for p in self._parked]
-        refilled = [[r.tracks, [_plain(i) for i in r.intervals]] for r in self._refilled]
+        refilled = [[r.tracks, *([_plain(i) for i in found] for found in r[1:])] for r in self._refilled]
         out = {"held": held, "filled": filled, "parked": parked, "refilled": refilled}
         return out if any(out.values()) else {}
 
@@ -214,8 +218,8 @@ class Gaps:
         for *gap, periods, evidence, tracks in plain.get("parked", ()):
             if gap[0] in self._periods:
                 self._parked.append(Parked(Missing(*gap), set(periods), [_interval(i) for i in evidence], tracks))
-        for tracks, intervals in plain.get("refilled", ()):
-            self._refilled.append(Refilled(tracks, [_interval(i) for i in intervals]))
+        for tracks, *found in plain.get("refilled", ()):
+            self._refilled.append(Refilled(tracks, *([_interval(i) for i in intervals] for intervals in found)))
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -240,7 +244,8 @@ class Gaps:
             assert parked.tracks is not None
             self._parked.remove(parked)
             poor = [i for i in parked.evidence if _is_poor(i)]
-            self._refilled.append(Refilled(parked.tracks, _woven(poor, fits, period_ms, {})))
+            judged = [i for i in parked.evidence if i.end_ms in fits and i.count == 1 and i.demands]
+            self._refilled.append(Refilled(parked.tracks, _woven(poor, fits, period_ms, {}), judged))
         return Filled(len(fits), len(wrong))
 
     def _periods_in(self, interval: Interval) -> set[Ms]:
@@ -274,7 +279,7 @@ def _is_poor(interval: Interval) -> bool:
 def _believed(
     recorded: Iterable[Interval], periods: set[Ms], held: Sequence[Interval], period_ms: Ms
 ) -> tuple[dict[Ms, Interval], set[Ms]]:
-    """Records by the end of each period that they tell of, where all of these are missing; and those not believed."""
+    """Records by the end of each period that they tell of, where all of it is missing; and those not believed."""
     fits = {
         end: interval
         for interval in sorted(recorded, key=lambda i: -i.count)  # of two, the finer one

@@ -106,10 +106,9 @@ class Core:
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
         if closed or events or comms or happened:
-            view = LoadView(now_ms, closed, events, comms, happened, self.witness.recent())
-            for topic in self.topics:
-                verdicts = said[topic.id] = list(topic.examine(view, self._site, self.releases[topic.id]))
-                self._remember(topic.id, verdicts)
+            said = self._examine(LoadView(now_ms, closed, events, comms, happened, self.witness.recent()))
+            for topic_id, verdicts in said.items():
+                self._remember(topic_id, verdicts)
             for topic_id, verdict in _in_time(said):
                 self.lifecycle.judge([verdict], topic_id, out)
             for interval in closed:
@@ -152,13 +151,25 @@ class Core:
         """What a meter's own log says, None: it cannot be read now; judged with the next tick."""
         self.witness.logged(device, events, now_ms)
 
+    def _examine(self, view: LoadView) -> dict[str, list[Verdict]]:
+        return {t.id: list(t.examine(view, self._site, self.releases[t.id])) for t in self.topics}
+
     def _rerun(self, now_ms: Ms, out: Lifetime) -> list[Interval]:
         """Judge what has been said of gaps behind which life went on; its intervals."""
         late: list[Interval] = []
         for refilled in self.gaps.refilled():
-            view = LoadView(now_ms, refilled.intervals)
-            said = {t.id: list(t.examine(view, self._site, self.releases[t.id])) for t in self.topics}
-            rerun(self.lifecycle, refilled.tracks, _in_time(said), out)
+            counted = {
+                (topic, v.key, v.end_ms)
+                for topic, verdicts in self._examine(LoadView(now_ms, refilled.judged)).items()
+                for v in verdicts
+                if v.answer is Answer.BREACH
+            }
+            said = [
+                (topic, v)
+                for topic, v in _in_time(self._examine(LoadView(now_ms, refilled.intervals)))
+                if (topic, v.key, v.end_ms) not in counted
+            ]
+            rerun(self.lifecycle, refilled.tracks, said, out)
             late += refilled.intervals
         return late
 

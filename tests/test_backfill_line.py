@@ -1,4 +1,4 @@
-"""Gaps at meters on a line: the agent was down, the line was cut, the meter was left alone; what its records then say."""
+"""Gaps at meters on a line: the agent down, the line cut, the meter left alone; and what its records say of them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tests.lines import T0
 from tests.recorded_line import HOUR_MS, HOUR_S, STEP_WH, K, RecordedLine
 
 WAYS = ("agent down", "line cut", "meter left alone")
-FROM_H, TO_H = 1.12, 7.07
+FROM_H, TO_H, END_H = 1.12, 7.07, 9.05
 
 
 async def gap(site: RecordedLine, way: str) -> None:
-    """An hour of readings, six without, over the overload; and readings again, until hour 9."""
+    """An hour of readings, six without, over the overload; and readings again, until hour nine."""
     if way == "agent down":
         await site.agent(FROM_H * HOUR_S)
         await asyncio.sleep((TO_H - FROM_H) * HOUR_S)
-        await site.agent((9 - TO_H) * HOUR_S)
+        await site.agent((END_H - TO_H) * HOUR_S)
         return
     loop = asyncio.get_running_loop()
     if way == "line cut":
         loop.call_at(FROM_H * HOUR_S, site.carrier.unplug)
         loop.call_at(TO_H * HOUR_S, site.carrier.plug)
-    await site.agent(9 * HOUR_S)
+    await site.agent(END_H * HOUR_S)
 
 
 def made(protocol: str, way: str, **more: object) -> RecordedLine:
@@ -69,3 +69,29 @@ def test_without_records_the_gap_hides_it_and_says_so(way: str):
     assert site.reasons() == ["gap"]
     (unknown,) = [u for u in site.core.unknown["p"] if u.why == "gap"]
     assert (unknown.start_ms, unknown.end_ms) == pytest.approx((T0 + 1.25 * HOUR_MS, T0 + 7 * HOUR_MS), abs=HOUR_MS / 4)
+
+
+# -- what comes late
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "killed meanwhile"])
+def test_what_a_meter_says_hours_later_is_judged_from_where_the_tracks_were_parked(restarted: bool):
+    """Life has gone on behind the gap: the finding is told all the same, at its times, and once."""
+
+    async def story() -> RecordedLine:
+        site = RecordedLine("dlt645")
+        site.withheld_s = 9.5 * HOUR_S
+        await gap(site, "agent down")
+        assert site.told() == []
+        assert "gap_not_had" in site.reasons()
+        assert any(m.late for m in site.core.gaps.missing())
+        await site.agent((0.25 if restarted else 3) * HOUR_S)
+        if restarted:
+            await site.agent(3 * HOUR_S)
+        return site
+
+    site = run_virtual(story())
+    site.overload_is_told_once()
+    assert set(site.known(1.25, 7).values()) == {"profile"}
+    assert abs(site.energy_off_wh(0.25, 8.75)) <= STEP_WH * K
+    assert site.core.gaps.missing() == []
