@@ -25,6 +25,9 @@ from edge_agent.model import Ms, PointId
 PATIENCE_MS = 1_800_000
 """From when the meter answers again: a profile that cannot be had by then is given up, and the gap stays unknown."""
 
+RIPE_MS = PATIENCE_MS * 2 // 3
+"""So long a gap waits for the first boundary behind it, at which the register says what it moved meanwhile."""
+
 LONGEST_MS = 7 * 86_400_000
 """Of a longer gap the last so much is asked for: no finding is raised over what is older."""
 
@@ -99,6 +102,7 @@ class Gaps:
         self._filled: dict[PointId, list[Interval]] = {}
         self._parked: list[Parked] = []
         self._refilled: list[Refilled] = []
+        self._told_upto: dict[PointId, Ms] = {}  # up to here records have told, per point
 
     # -- intervals in and out -----------------------------------------------------------------------------------
 
@@ -106,6 +110,8 @@ class Gaps:
         """The intervals that may be judged now, in order per point."""
         out: list[Interval] = []
         for interval in closed:
+            if interval.count > 1 and interval.demands and interval.start_ms < self._told_upto.get(interval.point, 0):
+                continue  # a mean over periods that records have told one by one: the same energy once more
             held = self._held.get(interval.point)
             gap = interval.point in self._periods and _is_poor(interval)
             if held is None and not gap:
@@ -128,11 +134,16 @@ class Gaps:
         self._filled = {}
         return out
 
-    def missing(self, now_ms: Ms = 0) -> list[Missing]:
-        """What to ask the meters' load profiles for; of one point what is held first, and one gap at a time."""
-        self._parked = [p for p in self._parked if now_ms - p.gap.end_ms < LONGEST_MS]
+    def missing(self, now_ms: Ms | None = None) -> list[Missing]:
+        """What to ask the meters' load profiles for; of one point what is held first, and one gap at a time.
+
+        With `now_ms`: only where what was read behind a gap can be held against the records.
+        """
+        if now_ms is not None:
+            self._parked = [p for p in self._parked if now_ms - p.gap.end_ms < LONGEST_MS]
         late = {p.gap.point: p.gap for p in reversed(self._parked)}
-        return list((late | {p: self._gap(p, held) for p, held in self._held.items() if held.periods}).values())
+        held = {p: self._gap(p, h) for p, h in self._held.items() if h.periods and _is_ripe(h, now_ms)}
+        return list((late | held).values())
 
     def fill(
         self,
@@ -156,6 +167,7 @@ class Gaps:
             del self._held[point]
             reasons = {**(why or {}), **dict.fromkeys(wrong, "gap_contradicted")}
             self._filled[point] = _woven(held.intervals, fits, period_ms, reasons)
+            self._told_upto[point] = max(fits)
         elif wrong:
             held.why = "gap_contradicted"
         return Filled(len(fits), len(wrong))
@@ -185,13 +197,13 @@ class Gaps:
 
     def stepped(self) -> None:
         """The clock was set: what is held lies on the old grid, and is judged as it is; what is parked, nowhere."""
-        self._parked = []
+        self._parked, self._told_upto = [], {}
         for point in list(self._held):
             self.give_up(point)
 
     def clear(self) -> None:
         """Nothing is held any more, and nothing is told of what was."""
-        self._held, self._filled, self._parked, self._refilled = {}, {}, [], []
+        self._held, self._filled, self._parked, self._refilled, self._told_upto = {}, {}, [], [], {}
 
     # -- what survives a restart --------------------------------------------------------------------------------
 
@@ -202,8 +214,15 @@ class Gaps:
         filled = {p: [_plain(i) for i in intervals] for p, intervals in self._filled.items()}
         parked = [[*p.gap, sorted(p.periods), [_plain(i) for i in p.evidence], p.tracks] for p in self._parked]
         refilled = [[r.tracks, *([_plain(i) for i in found] for found in r[1:])] for r in self._refilled]
-        out = {"held": held, "filled": filled, "parked": parked, "refilled": refilled}
-        return out if any(out.values()) else {}
+        if not (held or filled or parked or refilled or self._told_upto):
+            return {}
+        return {
+            "held": held,
+            "filled": filled,
+            "parked": parked,
+            "refilled": refilled,
+            "told_upto": dict(self._told_upto),
+        }
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         """Raises KeyError, TypeError or ValueError for what this version did not write."""
@@ -215,6 +234,7 @@ class Gaps:
                 self._filled[point] = held
         for point, intervals in plain.get("filled", {}).items():
             self._filled[point] = [_interval(i) for i in intervals]
+        self._told_upto = dict(plain.get("told_upto", {}))
         for *gap, periods, evidence, tracks in plain.get("parked", ()):
             if gap[0] in self._periods:
                 self._parked.append(Parked(Missing(*gap), set(periods), [_interval(i) for i in evidence], tracks))
@@ -255,6 +275,13 @@ class Gaps:
             return set()  # the periods that it touches are told by blocks
         first = -(-(interval.start_ms - offset + 1) // period) * period + offset
         return set(range(first, interval.end_ms + 1, period))
+
+
+def _is_ripe(held: _Held, now_ms: Ms | None) -> bool:
+    if now_ms is None or now_ms - held.since_ms >= RIPE_MS:
+        return True
+    last_ms = max(held.periods)
+    return any(i.block and i.count == 1 and i.demands and i.end_ms >= last_ms for i in held.intervals)
 
 
 def _is_sliding(interval: Interval) -> bool:
