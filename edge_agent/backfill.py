@@ -264,7 +264,8 @@ class Gaps:
             assert parked.tracks is not None
             self._parked.remove(parked)
             poor = [i for i in parked.evidence if _is_poor(i)]
-            judged = [i for i in parked.evidence if i.end_ms in fits and i.count == 1 and i.demands]
+            judged = [i for i in parked.evidence if i.demands and _covered(i, fits, period_ms)]
+            judged = sorted((i for i in judged if i.count > 1 or _is_poor(i)), key=lambda i: i.count)
             self._refilled.append(Refilled(parked.tracks, _woven(poor, fits, period_ms, {}), judged))
         return Filled(len(fits), len(wrong))
 

@@ -158,17 +158,17 @@ class Core:
         """Judge what has been said of gaps behind which life went on; its intervals."""
         late: list[Interval] = []
         for refilled in self.gaps.refilled():
-            counted = {
-                (topic, v.key, v.end_ms)
+            counted = [
+                (topic, v)
                 for topic, verdicts in self._examine(LoadView(now_ms, refilled.judged)).items()
                 for v in verdicts
                 if v.answer is Answer.BREACH
-            }
-            said = [
-                (topic, v)
-                for topic, v in _in_time(self._examine(LoadView(now_ms, refilled.intervals)))
-                if (topic, v.key, v.end_ms) not in counted
             ]
+            said = list(_in_time(self._examine(LoadView(now_ms, refilled.intervals))))
+            for topic, told in counted:  # one interval was counted for each, a mean over several of them included
+                again = next((entry for entry in said if entry[0] == topic and _is_in(entry[1], told)), None)
+                if again is not None:
+                    said.remove(again)
             rerun(self.lifecycle, refilled.tracks, said, out)
             late += refilled.intervals
         return late
@@ -190,6 +190,13 @@ class Core:
     def _wants(self) -> frozenset[DeviceId]:
         confirming = {self._devices[p] for p in self.lifecycle.wants() if p in self._devices}
         return self.ledger.wants() | self.witness.wants() | confirming
+
+
+def _is_in(verdict: Verdict, told: Verdict) -> bool:
+    """Whether it is a breach within the time of one that has been told."""
+    if verdict.answer is not Answer.BREACH or verdict.key != told.key:
+        return False
+    return told.start_ms <= verdict.start_ms and verdict.end_ms <= told.end_ms
 
 
 def _in_time(said: Mapping[str, Sequence[Verdict]]) -> Iterator[tuple[str, Verdict]]:

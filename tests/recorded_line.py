@@ -7,6 +7,7 @@ is the agent's own: poller, core, back-fill and keeping; only its wiring is repe
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, cast
@@ -46,6 +47,9 @@ from tests.sim_dlms import PLAIN, sim_meter
 from tests.test_dlt645 import METER
 from tests.test_keeping import SITE
 from tests.test_witness_line import BootClock, Cupboard
+
+ALL = bool(os.environ.get("EDGE_PROVE_BACKFILL_ALL"))
+"""Every combination; otherwise some of each."""
 
 HOUR_S, HOUR_MS, QUARTER_MS = 3600.0, 60 * MINUTE_MS, 15 * MINUTE_MS
 K, STEP_WH = 80, 10.0
