@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
-from edge_agent.audit.lifecycle import Lifecycle, Note, lifetime
+from edge_agent.audit.lifecycle import Lifecycle, Lifetime, Note, lifetime
+from edge_agent.audit.rerun import parked, rerun
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
 from edge_agent.audit.track import Track
 from edge_agent.backfill import Filled, Gaps, Missing
@@ -14,6 +17,16 @@ from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent
 from edge_agent.model import DeviceId, MeterEvent, Ms, PointId
 from edge_agent.witness import Witness
+
+UNKNOWN_KEPT = 8
+
+
+class Unknown(NamedTuple):
+    """A time of a point of which nothing is known; `why` is a code of `words` ("verdict.gap_not_recorded")."""
+
+    start_ms: Ms
+    end_ms: Ms
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +49,8 @@ class CoreOutcome:
 class Core:
     """Ledger, topics and the life of findings, fed tick by tick.
 
-    `last` keeps each topic's latest verdict per point, for `status`: what is said, and why it cannot be said.
+    `last` keeps each topic's latest verdict per point, for `status`: what is said, and why it cannot be said; `unknown`
+    the latest times of which nothing is known.
     """
 
     def __init__(
@@ -61,6 +75,7 @@ class Core:
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
+        self.unknown: dict[PointId, deque[Unknown]] = {}
 
     def tick(self, snapshot: Snapshot) -> CoreOutcome:
         """Raises nothing that the site can cause; an error here is a mistake in this program."""
@@ -84,44 +99,112 @@ class Core:
     def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
         """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
         closed = self.gaps.pass_on(self.ledger.close(), now_ms)
+        for gap in self.gaps.parked():
+            gap.tracks = parked(self.lifecycle, gap.gap.point)  # before what lies behind the gap is judged
         events = [*self.ledger.events(now_ms), *self.witness.fell()]
         happened = self.witness.settle(now_ms)
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
         if closed or events or comms or happened:
-            view = LoadView(now_ms, closed, events, comms, happened, self.witness.recent())
-            for topic in self.topics:
-                verdicts = said[topic.id] = list(topic.examine(view, self._site, self.releases[topic.id]))
-                self._remember(topic.id, verdicts)
-                self.lifecycle.judge(verdicts, topic.id, out)
+            said = self._examine(LoadView(now_ms, closed, events, comms, happened, self.witness.recent()))
+            for topic_id, verdicts in said.items():
+                self._remember(topic_id, verdicts)
+            for topic_id, verdict in _in_time(said):
+                self.lifecycle.judge([verdict], topic_id, out)
             for interval in closed:
                 if interval.count == 1:
                     self.interval[interval.point] = interval
+                if interval.spans.startswith("gap"):
+                    self._unknown(interval)
+        late = self._rerun(now_ms, out)
         self.lifecycle.tell_owed(now_ms, out)
         if self.lifecycle.wants():
             self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out, self.ledger.contradicted_ms())
         return CoreOutcome(
-            closed, out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(), said,
+            [*closed, *late], out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(now_ms), said,
             self.witness.rose(),
         )  # fmt: skip
 
-    def fill(self, point: PointId, recorded: Sequence[Interval]) -> Filled:
-        """What a point's meter has recorded of a gap; judged with the next tick."""
-        return self.gaps.fill(point, recorded)
+    def fill(
+        self,
+        point: PointId,
+        recorded: Sequence[Interval],
+        why: Mapping[Ms, str] | None = None,
+        gap: Missing | None = None,
+    ) -> Filled:
+        """What a point's meter has recorded of a gap; judged with the next tick.
 
-    def give_up(self, point: PointId) -> None:
+        `why`: of a period that is in none of them, by its end. `gap`: the one that was asked for. A gap in which the
+        register does not go on from where it was is not filled: what another meter wrote down was somebody else's.
+        """
+        broke = self.ledger.broke(point)
+        if broke is not None and gap is not None and not gap.late and broke[0] >= gap.start_ms:
+            self.gaps.give_up(point, broke[1])
+            return Filled(0, len(recorded))
+        return self.gaps.fill(point, recorded, why, gap)
+
+    def give_up(self, point: PointId, why: str = "", gap: Missing | None = None) -> None:
         """The point's meter will not say what was in the gap; judged with the next tick, as unknown."""
-        self.gaps.give_up(point)
+        self.gaps.give_up(point, why, gap)
 
     def logged(self, device: DeviceId, events: Sequence[MeterEvent] | None, now_ms: Ms) -> None:
         """What a meter's own log says, None: it cannot be read now; judged with the next tick."""
         self.witness.logged(device, events, now_ms)
 
+    def _examine(self, view: LoadView) -> dict[str, list[Verdict]]:
+        return {t.id: list(t.examine(view, self._site, self.releases[t.id])) for t in self.topics}
+
+    def _rerun(self, now_ms: Ms, out: Lifetime) -> list[Interval]:
+        """Judge what has been said of gaps behind which life went on; its intervals."""
+        late: list[Interval] = []
+        for refilled in self.gaps.refilled():
+            counted = [
+                (topic, v)
+                for topic, verdicts in self._examine(LoadView(now_ms, refilled.judged)).items()
+                for v in verdicts
+                if v.answer is Answer.BREACH
+            ]
+            said = list(_in_time(self._examine(LoadView(now_ms, refilled.intervals))))
+            for topic, told in counted:  # one interval was counted for each, a mean over several of them included
+                again = next((entry for entry in said if entry[0] == topic and _is_in(entry[1], told)), None)
+                if again is not None:
+                    said.remove(again)
+            rerun(self.lifecycle, refilled.tracks, said, out)
+            late += refilled.intervals
+        return late
+
+    def _unknown(self, interval: Interval) -> None:
+        """Remember of what time nothing is known, and why."""
+        found = self.unknown.setdefault(interval.point, deque(maxlen=UNKNOWN_KEPT))
+        last = found[-1] if found else None
+        if last is not None and last.why == interval.spans and last.end_ms >= interval.start_ms >= last.start_ms:
+            found[-1] = last._replace(end_ms=max(last.end_ms, interval.end_ms))
+        else:
+            found.append(Unknown(interval.start_ms, interval.end_ms, interval.spans))
+
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
-            if verdict.answer is not Answer.UNKNOWN or verdict.reason != "gap":
+            if verdict.answer is not Answer.UNKNOWN or not verdict.reason.startswith("gap"):
                 self.last[topic, verdict.point] = verdict
 
     def _wants(self) -> frozenset[DeviceId]:
         confirming = {self._devices[p] for p in self.lifecycle.wants() if p in self._devices}
         return self.ledger.wants() | self.witness.wants() | confirming
+
+
+def _is_in(verdict: Verdict, told: Verdict) -> bool:
+    """Whether it is a breach within the time of one that has been told."""
+    if verdict.answer is not Answer.BREACH or verdict.key != told.key:
+        return False
+    return told.start_ms <= verdict.start_ms and verdict.end_ms <= told.end_ms
+
+
+def _in_time(said: Mapping[str, Sequence[Verdict]]) -> Iterator[tuple[str, Verdict]]:
+    """Topics and verdicts in the order of time, and at each instant topic by topic.
+
+    One that supersedes another does so there and then, however many intervals were closed at once. Witnesses come last:
+    they speak of what is open by then.
+    """
+    told = [(v, n, topic) for n, (topic, verdicts) in enumerate(said.items()) for v in verdicts]
+    told.sort(key=lambda entry: (entry[0].is_witness, entry[0].end_ms, entry[1]))
+    yield from ((topic, verdict) for verdict, _, topic in told)

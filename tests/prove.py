@@ -64,6 +64,14 @@ PROOFS = (
         {"EDGE_PROVE_KILLS": "200"},
     ),
     Proof(
+        "backfill", "an outage hides no overload: meters' own records", "6 h of 24, 96 of 96 intervals",
+        (
+            "tests/e2e/test_backfill.py", "tests/test_backfill_line.py", "tests/test_backfill_odd.py",
+            "tests/test_backfill.py", "tests/test_backfilling.py",
+        ),
+        {"EDGE_PROVE_BACKFILL_HOURS": "24", "EDGE_PROVE_BACKFILL_RATE": "720", "EDGE_PROVE_BACKFILL_ALL": "1"},
+    ),
+    Proof(
         "store-kill", "SIGKILL of the store's process", "200 kills", ("tests/test_store_kill.py",),
         {"EDGE_PROVE_KILLS": "200"},
     ),

@@ -160,15 +160,15 @@ def test_a_record_that_is_not_what_the_register_moved_is_not_believed():
     story.core.give_up("p")
     story.settle(BACK_MS + 21 * MINUTE_MS)
     assert [s for s in story.steps if s[0] == "cap-over-contract"] == []
-    assert any(i.spans == "gap" for i in story.closed)
+    assert any(i.spans == "gap_contradicted" for i in story.closed)
 
 
 def test_without_a_record_the_gap_is_unknown_once_patience_ends():
     story = cut()
     assert story.missing
     story.poll(BACK_MS + 20 * MINUTE_MS, BACK_MS + PATIENCE_MS + 20 * MINUTE_MS)
-    assert story.missing == []
-    assert any(i.spans == "gap" for i in story.closed)
+    assert [m.late for m in story.missing] == [True]
+    assert any(i.spans == "gap_not_had" for i in story.closed)
     assert story.blocks()[-1].end_ms == local_ms("2026-03-10 17:45")
 
 
@@ -188,7 +188,7 @@ def test_a_clock_that_is_set_lets_go_of_what_is_held():
     story.core.gaps.stepped()
     story.settle(BACK_MS + 21 * MINUTE_MS)
     assert story.missing == []
-    assert any(i.spans == "gap" for i in story.closed)
+    assert any(i.spans == "gap_not_had" for i in story.closed)
 
 
 def test_a_point_whose_meter_keeps_no_profile_is_not_held():
@@ -205,7 +205,7 @@ def test_readings_missed_between_two_boundaries_ask_for_no_record():
     story = Story(OVERLOAD)
     story.poll(TEN, TEN + 18 * MINUTE_MS)
     story.poll(TEN + 23 * MINUTE_MS, TEN + 50 * MINUTE_MS)
-    assert story.missing == []
+    assert [m for m in story.missing if m.end_ms > TEN] == []
     assert [b.end_ms for b in story.blocks()] == [TEN + n * PERIOD_MS for n in (1, 2, 3)]
 
 
@@ -249,3 +249,78 @@ def test_of_a_long_gap_only_the_last_week_is_asked_for():
     gaps.pass_on([Interval("p", 0, days * PERIOD_MS, False, None, None, 0, days, "gap")], 0)
     (gap,) = gaps.missing()
     assert gap.end_ms - gap.start_ms == LONGEST_MS
+
+
+# -- what comes late, beside what is known by then
+
+
+def late(load: Load, behind_h: float) -> Story:
+    """The gap of `cut`, given up; life goes on for so long."""
+    story = cut(load)
+    story.poll(BACK_MS + 20 * MINUTE_MS, BACK_MS + round(behind_h * HOUR_MS))
+    return story
+
+
+def said_late(story: Story, now_ms: Ms) -> Filled:
+    gap = next(m for m in story.missing if m.late and m.end_ms > TEN)
+    recorded = [story.load.recorded(e) for e in range(gap.start_ms + PERIOD_MS, gap.end_ms + 1, PERIOD_MS)]
+    filled = story.core.fill("p", recorded, gap=gap)
+    story.settle(now_ms)
+    return filled
+
+
+def first_gap_done(story: Story) -> None:
+    """The period before the first reading is asked for, too; here nobody answers."""
+    for gap in [m for m in story.missing if m.late and m.end_ms <= TEN]:
+        story.core.give_up("p", gap=gap)
+    story.settle(TEN)
+
+
+def test_a_finding_that_is_known_by_then_gets_the_gaps_intervals_and_one_update():
+    """Overload from inside the gap until long behind it: opened live; the six hours before are added, not told anew."""
+    load = Load(150, 240, TEN + 2 * HOUR_MS, TEN + 9 * HOUR_MS)
+    story = late(load, 1.5)
+    first_gap_done(story)
+    assert [k for t, k in story.steps if t == "cap-over-contract"][:1] == ["opened"]
+    before = story.core.lifecycle.tracks["cap-over-contract/p/"].finding
+    assert before is not None
+    n, intervals = before.n, before.counts.intervals
+    assert said_late(story, BACK_MS + 2 * HOUR_MS).periods >= 24
+    finding = story.core.lifecycle.tracks["cap-over-contract/p/"].finding
+    assert finding is not None
+    assert [(s.kind, s.reason, s.n) for s in story.last_steps] == [(StepKind.UPDATED, "profile", n + 1)]
+    ends = {b.end_ms for b in story.blocks() if b.end_ms > load.up_ms}
+    assert finding.counts.intervals == len(ends), "every interval over the contract once"
+    assert finding.counts.intervals - intervals >= 20
+    assert finding.counts.days == 1
+    story.settle(BACK_MS + 2 * HOUR_MS + 1)
+    assert story.last_steps == [], "and only once"
+
+
+def test_what_comes_late_and_shows_nothing_says_nothing():
+    story = late(Load(150, 150, TEN, TEN), 1.0)
+    first_gap_done(story)
+    told = list(story.steps)
+    assert said_late(story, BACK_MS + 2 * HOUR_MS).periods >= 24
+    assert story.steps == told
+    assert [m for m in story.missing if m.end_ms > TEN] == []
+
+
+def test_a_parked_gap_survives_a_restart_and_is_forgotten_after_a_week():
+    story = late(OVERLOAD, 1.0)
+    first_gap_done(story)
+    story.restarted()
+    story.settle(BACK_MS + HOUR_MS)
+    assert said_late(story, BACK_MS + 2 * HOUR_MS).periods >= 24
+    assert [k for t, k in story.steps if t == "cap-over-contract"][:1] == ["opened"]
+    other = late(OVERLOAD, 1.0)
+    other.settle(BACK_MS + LONGEST_MS + HOUR_MS)
+    assert other.missing == []
+
+
+def test_topics_that_supersede_each_other_do_so_however_much_is_judged_at_once():
+    story = cut()
+    (gap,) = story.missing
+    story.core.fill("p", [story.load.recorded(e) for e in range(gap.start_ms, gap.end_ms + 1, PERIOD_MS)])
+    story.settle(BACK_MS + 20 * MINUTE_MS)
+    assert {t for t, _ in story.steps} == {"cap-over-contract"}, "a heavy load is no finding while it is an overload"

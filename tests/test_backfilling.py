@@ -135,7 +135,9 @@ def test_what_is_not_written_yet_is_asked_for_again_and_after_that_the_rest_is_l
         found = await site.follow(now_ms)
         assert len(meter.asked) == ATTEMPTS
         assert known(found) == [TEN + n * QUARTER_MS for n in (1, 2, 3)]
-        assert [(i.start_ms, i.end_ms) for i in found if i.spans == "gap"] == [(site.end_ms - QUARTER_MS, site.end_ms)]
+        assert [(i.start_ms, i.end_ms) for i in found if i.spans == "gap_not_recorded"] == [
+            (site.end_ms - QUARTER_MS, site.end_ms)
+        ]
 
     at_a_site(meter, story)
 
@@ -150,7 +152,7 @@ def refusing(error: DriverError) -> Meter:
 def test_a_meter_that_refuses_is_given_up_at_once_and_so_is_a_driver_without_profiles():
     async def story(site: Site) -> None:
         found = await site.follow(site.end_ms + SETTLED_MS)
-        assert [i.spans for i in found] == ["gap"]
+        assert [i.spans for i in found] == ["gap_refused"]
 
     at_a_site(refusing(Refused("no such object")), story)
     at_a_site(WithoutProfile(), story)

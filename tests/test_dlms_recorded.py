@@ -229,6 +229,35 @@ def test_what_a_clock_stamped_that_is_off_is_not_used(off_s, used):
     run_virtual(story())
 
 
+def test_an_hour_that_comes_twice_is_told_apart_by_the_deviation():
+    """A meter in Central Europe over the end of summer time: 02:00 to 03:00 is written down twice."""
+    end = int(datetime(2026, 10, 25, 1, 0, tzinfo=UTC).timestamp() * 1000)
+
+    async def story() -> None:
+        rows = []
+        for n in range(-8, 9):
+            at = end + n * QUARTER_MS
+            deviation = -60 if n > 0 else -120  # at 01:00 UTC itself it still shows 03:00 summer time
+            cells = (
+                stamp(at, deviation_min=deviation, status=0 if n > 0 else 0x80),
+                b"\x11\0",
+                u32(2000 + 50 * n),
+                u32(7),
+            )
+            rows.append((at - deviation * 60_000, row(*cells)))
+        meter = served(Profile(NAME, (CLOCK, STATUS, IMPORT, EXPORT), rows, ranges=False, entries=False))
+        meter.values[place("0-0:1.0.0*255", 8)] = stamp(end + 9 * QUARTER_MS, deviation_min=-60)
+        made = device(None, load_profile=NAME)
+        desk = over_tcp(meter, made)
+        desk.driver.know([made], lambda: end + 9 * QUARTER_MS)
+        found = await desk.driver.recorded("m1", end - 9 * QUARTER_MS, end + 8 * QUARTER_MS)
+        await desk.driver.close()
+        imported = {(r.end_ms - end) // QUARTER_MS: r.value for r in found if r.quantity == "active_energy_import"}
+        assert imported == {n: 10.0 * (2000 + 50 * n) for n in range(-8, 9)}
+
+    run_virtual(story())
+
+
 def test_without_true_time_of_our_own_no_clock_is_judged():
     async def story() -> None:
         with pytest.raises(TimeUnset) as unset:

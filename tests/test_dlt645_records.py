@@ -137,6 +137,25 @@ def test_no_bit_of_a_block_can_be_wrong_and_none_of_it_missing():
     assert list(load_records.blocks(CLASS_4 + b"\xdd", SHANGHAI)) != [], "some meters send an octet more"
 
 
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("stamp", "utc"),
+    [
+        ("4501251026", "2026-10-24 23:45"),  # 01:45 summer time
+        ("1502251026", None),  # 02:15 comes twice that night: nobody can say which it was
+        ("5902251026", None),
+        ("0003251026", "2026-10-25 02:00"),
+        ("3002290326", None),  # 02:30 does not exist that night
+        ("0003290326", "2026-03-29 01:00"),
+    ],
+)
+def test_a_stamp_that_a_change_of_the_hour_makes_twice_or_never_is_no_time(stamp: str, utc: str | None):
+    found = [b.end_ms for b in load_records.blocks(load_block(stamp, "", "", "", REGISTERS, "", ""), BERLIN)]
+    assert found == ([] if utc is None else [local_ms(utc, ZoneInfo("UTC"))])
+
+
 def test_the_question_passes_the_gate_and_nothing_else_of_its_length_does():
     asked = hexa("01000406") + load_records.asked(TEN_FIFTEEN, 6, SHANGHAI)
     assert asked == hexa("01000406 06 15 10 10 03 26")

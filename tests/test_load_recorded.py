@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from edge_agent.load.points import LoadPoint
-from edge_agent.load.recorded import recorded_periods
+from edge_agent.load.recorded import recorded_periods, why_unknown
 from edge_agent.load.views import Band, Source
 from edge_agent.model import Ms, Quantity, Recorded
+from edge_agent.words import say
 from tests.ledger_bench import EP, EQ, TEN, point
 from tests.on_paper import MINUTE_MS
 
@@ -60,8 +61,42 @@ def test_a_mean_is_worth_its_period():
     assert kw(point(), [entry(EP, "demand", 2_000.0, TEN + QUARTER_MS)]) == {1: 160.0}
 
 
-def test_an_hourly_profile_says_nothing_of_a_quarter_hour():
-    assert kw(point(), [entry(EP, "energy", 100.0, TEN + 4 * QUARTER_MS, period_ms=4 * QUARTER_MS)]) == {}
+@pytest.mark.parametrize("minutes", [30, 60])
+def test_a_coarser_profile_says_the_mean_of_several_periods_and_nothing_of_one(minutes: int):
+    """320 Wh in each quarter hour behind 400/5 are 102.4 kW."""
+    count = minutes // 15
+    period_ms = minutes * MINUTE_MS
+    for kind, values in (("energy", [320.0 * count] * 2), ("register", [5_000.0, 5_000.0 + 320.0 * count])):
+        entries = [entry(EP, kind, v, TEN + n * period_ms, period_ms=period_ms) for n, v in enumerate(values)]
+        (mean,) = recorded_periods(point(), entries)[-1:]
+        assert (mean.start_ms, mean.end_ms, mean.count) == (TEN, TEN + period_ms, count)
+        assert mean.register is not None
+        assert mean.register.active is not None
+        assert mean.register.active.value == pytest.approx(102_400)
+    assert recorded_periods(point(), [entry(EP, "energy", 1.0, TEN + 20 * MINUTE_MS, period_ms=20 * MINUTE_MS)]) == []
+
+
+def test_two_entries_of_one_stamp_that_differ_are_both_not_used_and_the_same_twice_is_one():
+    """The clock was set back by an hour: nobody can say which of them belongs there."""
+    entries = [entry(EP, "register", 1_000 + n * 500, TEN + n * QUARTER_MS) for n in range(6)]
+    assert kw(point(), [*entries, *reversed(entries)]) == dict.fromkeys((1, 2, 3, 4, 5), 160.0)
+    again = entry(EP, "register", 9_000, TEN + 2 * QUARTER_MS)
+    assert kw(point(), [*entries, again]) == dict.fromkeys((1, 4, 5), 160.0)
+
+
+def test_of_what_is_not_known_the_reason_is_given():
+    entries = [entry(EP, "register", 1_000 + n * 500, TEN + n * QUARTER_MS) for n in range(10) if n not in {6, 7}]
+    entries[1] = entry(EP, "register", 1_500, TEN + QUARTER_MS, "clock_adjusted")
+    made = point(changes_ms=(TEN + 4 * QUARTER_MS + MINUTE_MS,))
+    why = why_unknown(made, entries, TEN, TEN + 9 * QUARTER_MS)
+    assert {(end - TEN) // QUARTER_MS: code for end, code in why.items()} == {
+        1: "gap_distrusted", 2: "gap_distrusted", 5: "archive_change", 6: "gap_not_recorded", 7: "gap_not_recorded",
+        8: "gap_not_recorded",
+    }  # fmt: skip
+    assert set(kw(made, entries)) == {3, 4, 9}
+    assert set(why_unknown(point(k=()), entries, TEN, TEN + QUARTER_MS).values()) == {"ratio_unknown"}
+    for code in why.values():
+        assert say(f"verdict.{code}")
 
 
 @pytest.mark.parametrize("status", ["critical_error", "clock_invalid", "data_invalid", "clock_adjusted"])
@@ -70,7 +105,8 @@ def test_what_the_meter_does_not_vouch_for_is_not_used(status: str):
     assert kw(point(), entries) == {2: 32.0}
 
 
-def test_a_power_failure_leaves_the_energy_right():
+def test_a_power_failure_leaves_the_energy_right_but_of_a_mean_nobody_knows_over_what_time():
+    assert kw(point(), [entry(EP, "demand", 2_000.0, TEN + QUARTER_MS, "power_down")]) == {}
     assert kw(point(), [entry(EP, "energy", 100.0, TEN + QUARTER_MS, "power_down")]) == {1: 32.0}
 
 

@@ -91,7 +91,7 @@ def recorded(device: DeviceId, block: Block, period_ms: Ms, frame: Frame | None)
 
 
 def _block(body: bytes, zone: tzinfo) -> Block | None:
-    end_ms = stamp_ms(b"\0" + body[:_STAMP], zone) if len(body) > _STAMP else None
+    end_ms = _instant_ms(body[:_STAMP], zone) if len(body) > _STAMP else None
     classes = body[_STAMP:].split(bytes((_BORDER,)))
     filled = [values for values in classes if values]
     if len(filled) == 1:  # of one class; it may stand without the borders in front
@@ -104,6 +104,16 @@ def _block(body: bytes, zone: tzinfo) -> Block | None:
         return None
     registers = tuple(_register(values[i : i + _REGISTER]) for i in range(0, len(values), _REGISTER))
     return Block(end_ms, registers)
+
+
+def _instant_ms(octets: bytes, zone: tzinfo) -> Ms | None:
+    """UTC ms of mm hh DD MM YY; None for a time that the hour's change of a clock makes twice, or never."""
+    end_ms = stamp_ms(b"\0" + octets, zone)
+    if end_ms is None:
+        return None
+    local = datetime.fromtimestamp(end_ms / 1000, UTC).astimezone(zone)
+    is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return None if is_twice or asked(end_ms, 0, zone)[1:] != octets else end_ms
 
 
 def _register(octets: bytes) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from edge_agent.load.points import ENERGIES
-from edge_agent.load.views import Interval
+from edge_agent.load.views import Interval, Source
 from edge_agent.model import ClockState, DeviceId, Outcome, PointId, Quantity, Reading
 from edge_agent.store import BoundaryRow
 
@@ -21,7 +21,7 @@ def boundary_rows(
     rows: dict[tuple[DeviceId, int], BoundaryRow] = {}
     for interval in closed:
         device = meters.get(interval.point)
-        if device is None or not interval.block or interval.count > 1:
+        if device is None or not interval.block or interval.count > 1 or _is_written_down(interval):
             continue
         found = [r for q in ENERGIES if isinstance(r := latest.get((device, q)), Reading)]
         if found:
@@ -31,3 +31,8 @@ def boundary_rows(
             }
             rows[device, interval.end_ms] = BoundaryRow(device, interval.end_ms, msgspec.json.encode(body))
     return list(rows.values())
+
+
+def _is_written_down(interval: Interval) -> bool:
+    """By its meter, and read long after it ended: the latest readings are not those that closed it."""
+    return interval.register is not None and interval.register.source is Source.PROFILE

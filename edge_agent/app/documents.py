@@ -185,6 +185,10 @@ class Documents:
                 for (topic, p), v in sorted(self.core.last.items())
                 if p == point
             ],
+            "unknown": [
+                {"from": rfc3339(u.start_ms), "to": rfc3339(u.end_ms), "reason": u.why, "said": say(f"verdict.{u.why}")}
+                for u in self.core.unknown.get(point, ())
+            ],
             "open": [{"finding": f.id, "severity": f.severity} for f in self.core.lifecycle.open_findings(point)],
         }
 

@@ -174,6 +174,27 @@ class Lifecycle:
                 return True
         return False
 
+    # -- for what is judged late (`audit.rerun`) ------------------------------------------------------------------
+
+    def beside(self) -> Lifecycle:
+        """The same without any track."""
+        return Lifecycle(self._gateway, self._topics.values(), self._releases, self._site, self._polls)
+
+    def track(self, like: Track) -> Track:
+        """The live track of what that one is about; a new one, not kept yet, where there is none."""
+        fresh = Track(like.topic, like.point, like.key, levels=[LevelCount() for _ in like.levels])
+        return self.tracks.get(like.id, fresh)
+
+    def keep(self, track: Track) -> None:
+        self._confirming.pop(track.id, None)
+        self._keep(track)
+
+    def tell(self, track: Track, kind: StepKind, reason: str, time_ms: Ms, out: Lifetime) -> None:
+        self._tell(track, self._releases[track.topic], kind, reason, time_ms, (), out)
+
+    def day_of(self, track: Track, end_ms: Ms) -> int:
+        return self._day(track, end_ms)
+
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _track(self, topic: str, point: PointId, key: str, levels: int) -> Track | None:

@@ -109,6 +109,10 @@ class Verdict:
     facts: tuple[Fact, ...] = ()
     origin: str = "agent"  # who noticed: "agent", "meter", "both"
 
+    @property
+    def is_witness(self) -> bool:
+        return self.key.endswith("*") and self.answer is Answer.BREACH
+
 
 class StepKind(StrEnum):
     OPENED = "opened"

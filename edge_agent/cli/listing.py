@@ -57,6 +57,9 @@ def show_findings(rows: Sequence[Mapping[str, Any]]) -> None:
     Console(width=None if Console().is_terminal else 200).print(table)
 
 
+SHOWN_UNKNOWN = 3
+
+
 def show_status(state: Mapping[str, Any]) -> None:
     click.echo(f"gateway {state['gateway']}  agent {state['agent']}  clock {state['clock']['quality']}")
     store, uplink = state["store"], state["uplink"]
@@ -71,6 +74,8 @@ def show_status(state: Mapping[str, Any]) -> None:
         click.echo(f"point {point['id']}: {trial}, {load}")
         for topic in point["topics"]:
             click.echo(f"  {topic['topic']}: {topic['said']}")
+        for unknown in point["unknown"][-SHOWN_UNKNOWN:]:
+            click.echo(f"  not known: {unknown['from']} to {unknown['to']}: {unknown['said']}")
         for finding in point["open"]:
             click.echo(f"  open: {finding['finding']} ({finding['severity']})")
 

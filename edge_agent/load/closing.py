@@ -57,6 +57,9 @@ class Closing:
         self._broke[i] = (t_ms, reason)
         self._exact.pop(i, None)
 
+    def broken(self, i: int) -> tuple[Ms, str] | None:
+        return self._broke.get(i)
+
     def restart(self, i: int) -> None:
         """No row of point `i` continues: each is waited for again as at the first time."""
         self._first_t[i] = NEVER

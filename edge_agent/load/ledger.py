@@ -133,6 +133,11 @@ class LoadLedger:
         out, self._out = self._out, []
         return out
 
+    def broke(self, point: PointId) -> tuple[Ms, str] | None:
+        """When a point's register last did not go on from where it was, and why; None: never, or not the register."""
+        broke = self.closing.broken(self._index[point])
+        return broke if broke is not None and broke[1] in {"register_break", "meter_exchange"} else None
+
     def events(self, now_ms: Ms) -> list[RegisterEvent]:
         """Register events that are settled: told once."""
         overdue = [e for e in self._pending if now_ms - e.after_ms >= SERIAL_WAIT_MS]

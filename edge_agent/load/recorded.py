@@ -2,7 +2,8 @@
 
 A period is known when entries say what flowed in exactly that time: registers at both ends, or energies (or means) of
 entries that fill it. An entry that the meter itself does not vouch for is not used, and a period over which the
-archive changes is nobody's.
+archive changes is nobody's. Two entries with one stamp that say different things (a clock that was set back) are both
+not used: nobody can say which of them belongs there.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from edge_agent.model import Ms, Quantity, Recorded
 
 DISTRUSTED = frozenset({"critical_error", "clock_invalid", "data_invalid", "clock_adjusted"})
 """What a meter may say of an entry that makes its time or its value doubtful. Source: DLMS UA Blue Book, AMR profile
-status; a power failure inside a period (`power_down`) leaves its energy right."""
+status. A power failure inside a period (`power_down`) leaves registers and energies right; of a mean nobody knows over
+what time it was taken then."""
 
 _MS_PER_H = 3_600_000
 
@@ -35,18 +37,64 @@ class _Flow(NamedTuple):
 def recorded_periods(point: LoadPoint, entries: Iterable[Recorded]) -> list[Interval]:
     """The demand periods of a point that its meter's records say, in order; `register` has `Source.PROFILE`.
 
+    Records further apart than a demand period say the mean over several of them: one interval with that `count`.
     Wh, varh in; W, var and VA on the primary side out.
     """
-    by_quantity: dict[Quantity, dict[Ms, Recorded]] = {}
-    for entry in entries:
-        if not DISTRUSTED & set(entry.status):
-            by_quantity.setdefault(entry.quantity, {})[entry.end_ms] = entry
+    by_quantity, _ = _trusted(entries)
     ends = sorted({end for found in by_quantity.values() for end in found if _is_boundary(point, end)})
-    return [made for end in ends if (made := _period(point, end, by_quantity)) is not None]
+    return [made for end in ends if (made := _ending(point, end, by_quantity)) is not None]
 
 
-def _period(point: LoadPoint, end_ms: Ms, by_quantity: Mapping[Quantity, Mapping[Ms, Recorded]]) -> Interval | None:
+def _ending(point: LoadPoint, end_ms: Ms, by_quantity: Mapping[Quantity, Mapping[Ms, Recorded]]) -> Interval | None:
+    made = _period(point, end_ms, by_quantity)
+    last = by_quantity.get(ENERGIES[0], {}).get(end_ms)
+    if made is None and last is not None and last.period_ms > point.period_ms:
+        count, rest = divmod(last.period_ms, point.period_ms)
+        return None if rest else _period(point, end_ms, by_quantity, count)
+    return made
+
+
+def why_unknown(point: LoadPoint, entries: Iterable[Recorded], start_ms: Ms, end_ms: Ms) -> dict[Ms, str]:
+    """Of each demand period in (start, end] that is not known from the records: why, as a code of `words`."""
+    held = list(entries)
+    known = {end for i in recorded_periods(point, held) for end in range(i.end_ms, i.start_ms, -point.period_ms)}
+    _, distrusted = _trusted(held)
+    first = start_ms + (point.grid_offset_ms - start_ms) % point.period_ms
+    ends = range(first if first > start_ms else first + point.period_ms, end_ms + 1, point.period_ms)
+    return {end: _why(point, end, distrusted) for end in ends if end not in known}
+
+
+def _why(point: LoadPoint, end_ms: Ms, distrusted: Iterable[Ms]) -> str:
     start_ms = end_ms - point.period_ms
+    if any(start_ms < change < end_ms for change in point.changes_ms):
+        return "archive_change"
+    if in_force(point.k, end_ms - 1) is None:
+        return "ratio_unknown"
+    return "gap_distrusted" if any(start_ms <= at <= end_ms for at in distrusted) else "gap_not_recorded"
+
+
+def _trusted(entries: Iterable[Recorded]) -> tuple[dict[Quantity, dict[Ms, Recorded]], set[Ms]]:
+    """What may be used, by quantity and stamp; and the stamps of what may not."""
+    found: dict[Quantity, dict[Ms, Recorded]] = {}
+    distrusted: set[Ms] = set()
+    twice: set[tuple[Quantity, Ms]] = set()
+    for entry in entries:
+        if DISTRUSTED & set(entry.status) or (entry.kind == "demand" and "power_down" in entry.status):
+            distrusted.add(entry.end_ms)
+            continue
+        other = found.setdefault(entry.quantity, {}).setdefault(entry.end_ms, entry)
+        if (other.kind, other.value) != (entry.kind, entry.value):
+            twice.add((entry.quantity, entry.end_ms))
+    for quantity, end_ms in twice:
+        del found[quantity][end_ms]
+        distrusted.add(end_ms)
+    return found, distrusted
+
+
+def _period(
+    point: LoadPoint, end_ms: Ms, by_quantity: Mapping[Quantity, Mapping[Ms, Recorded]], count: int = 1
+) -> Interval | None:
+    start_ms = end_ms - count * point.period_ms
     k = in_force(point.k, end_ms - 1)
     at = bisect_right(point.changes_ms, start_ms)
     if k is None or (at < len(point.changes_ms) and point.changes_ms[at] < end_ms):
@@ -55,12 +103,12 @@ def _period(point: LoadPoint, end_ms: Ms, by_quantity: Mapping[Quantity, Mapping
     if flows[0] is None:
         return None
     known = np.array([f is not None for f in flows])
-    per = k * _MS_PER_H / point.period_ms
+    per = k * _MS_PER_H / (end_ms - start_ms)
     middle = np.array([0.0 if f is None else f.energy for f in flows]) * per
     step = np.array([0.0 if f is None else f.step for f in flows]) * per
     low, high = np.maximum(middle - step, 0.0), middle + step
     demand = demand_of(known, low, middle, high, step, np.ones(len(ENERGIES)), Source.PROFILE)
-    return Interval(point.id, start_ms, end_ms, True, demand, None, end_ms)
+    return Interval(point.id, start_ms, end_ms, True, demand, None, end_ms, count)
 
 
 def _flow(entries: Mapping[Ms, Recorded], start_ms: Ms, end_ms: Ms, modulus: float | None) -> _Flow | None:

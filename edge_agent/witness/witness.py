@@ -97,6 +97,16 @@ class Witness:
                 if not identity.text.startswith("00:0"):  # two questions: the date may be the day before's
                     meter.clock_off_ms = off_ms(f"{meter.date[0]}T{identity.text}", meter.zone, t_ms)
 
+    def is_clock_off(self, device: DeviceId) -> bool:
+        """Whether date and time of a device show that what it stamps is used for nothing.
+
+        A clock with a deviation of its own is held to true time by the driver, which reads it with the stamps.
+        """
+        meter = self._meters.get(device)
+        if meter is None or meter.date is None or meter.clock_off_ms is None:
+            return False
+        return abs(meter.clock_off_ms) >= CLOCK_OFF_MS
+
     def asking(self, device: DeviceId, now_ms: Ms) -> None:
         """The device's log has been asked for: what it may say as well waits for it a little."""
         if (meter := self._meters.get(device)) is not None:

@@ -126,6 +126,15 @@ SENTENCES: dict[str, str] = {
     "finding.action.dat-comm": "Check supply, wiring and address of the device named, then the link.",
     # why it cannot be said
     "verdict.gap": "no readings for longer than a demand period",
+    "verdict.gap_refused": "no readings, and the meter gives no load profile of that time",
+    "verdict.gap_not_recorded": "no readings, and no entry in the meter's load profile",
+    "verdict.gap_distrusted": (
+        "no readings, and the meter marks its entries as doubtful (clock set or invalid, data invalid), or two of them "
+        "contradict each other"
+    ),
+    "verdict.gap_contradicted": "no readings, and the meter's load profile does not fit what its registers moved",
+    "verdict.gap_clock_off": "no readings, and what the meter recorded was stamped by a clock that is off",
+    "verdict.gap_not_had": "no readings, and the meter's load profile could not be read in time",
     "verdict.no_reading": "no readings at both ends of the interval yet",
     "verdict.ratio_unknown": "the archive knows no CT or VT ratio for this time",
     "verdict.archive_change": "contract, ratio or meter changed inside the interval",
