@@ -19,13 +19,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from edge_agent.model import Capacity, DeviceId, Fact, FactSource, FactState, Ms, PointId, PointStatus
+from edge_agent.model import Capacity, DaySpan, DeviceId, Fact, FactSource, FactState, Ms, PointId, PointStatus, Ratings
 from edge_agent.settings.instant import local_time, midnight_ms
 from edge_agent.settings.point_rules import ratio_of
 from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site
 
 ALWAYS_MS: Ms = 0
 """The beginning of 1970: before any reading. From here on the K of a direct meter is 1."""
+
+Steps = tuple[tuple[Ms, float], ...]
+"""(from_ms, value), in order: a value holds until the next one starts."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Entry)
@@ -124,13 +127,15 @@ class Archive:
     """SHA-256 over the archive's facts; comments, wiring, acceptance and work orders do not change it."""
     points: Mapping[PointId, Point]
     _history: Mapping[PointId, _History] = field(repr=False)
+    _versions: Mapping[PointId, str] = field(repr=False)
 
     @classmethod
     def of(cls, site: Site) -> Archive:
         holidays = {c.id: frozenset(c.days) for c in site.calendar}
         points = {p.id: _point(p) for p in site.point}
         history = {p.id: _history(p, points[p.id].tz, holidays.get(p.holiday_calendar or "")) for p in site.point}
-        return cls(_version(site), MappingProxyType(points), MappingProxyType(history))
+        versions = {p.id: _digest(_facts(p)) for p in site.point}
+        return cls(_version(site), MappingProxyType(points), MappingProxyType(history), MappingProxyType(versions))
 
     def capacity(self, point: PointId, start_ms: Ms, end_ms: Ms) -> Capacity | None:
         """Contract and running capacity over (start, end]; None: unknown, or it changes inside."""
@@ -170,6 +175,46 @@ class Archive:
     def serial(self, point: PointId, at_ms: Ms) -> Fact | None:
         """The number on the plate of the meter installed."""
         return self._history[point].serial.at(at_ms)
+
+    def ratings(self, point: PointId, at_ms: Ms) -> Ratings:
+        """What the metering is made for at an instant, primary side, with the facts that its currents rest on."""
+        known = self.points[point]
+        single = known.wiring == "1p2w"
+        return Ratings(
+            wiring=known.wiring,
+            u_line_v=known.u_n_v,
+            u_phase_v=known.u_n_v if single else known.u_n_v / sqrt(3),
+            i_rated_a=None if known.imax_a is not None else self.ct_primary_a(point, at_ms),
+            i_max_a=known.imax_a,
+            generation=known.generation,
+            s_cap_va=self.s_cap_va(point, at_ms),
+            transformer_va=known.transformer.rated_kva * 1000 if known.transformer is not None else None,
+            facts=self.k_facts(point, at_ms),
+        )
+
+    def ratio_timelines(self, point: PointId) -> tuple[Steps, Steps]:
+        """(from, ratio) of the current and of the voltage transformers: 1 where there are none."""
+        history, direct = self._history[point], self.points[point].imax_a is not None
+        ct: Steps = tuple((ms, r.k) for ms, r in zip(history.ct.starts, history.ct.values, strict=True))
+        if direct:
+            ct = ((ALWAYS_MS, 1.0),)
+        vt = tuple((ms, r.k) for ms, r in zip(history.vt.starts, history.vt.values, strict=True))
+        return ct, vt or ((ALWAYS_MS, 1.0),)
+
+    def facts_version(self, point: PointId) -> str:
+        """A digest of the point's own facts: what was learnt of it under another one says nothing any more."""
+        return self._versions[point]
+
+    def day_span(self, point: PointId, end_ms: Ms) -> DaySpan:
+        """The local day that an interval ending then belongs to; 23 or 25 hours long where the clocks change."""
+        day, tz = self.local_day(point, end_ms), self.points[point].tz
+        return DaySpan(day, midnight_ms(day, tz), midnight_ms(day + timedelta(days=1), tz))
+
+    def day_class(self, point: PointId, day: date) -> str:
+        """ "workday", "weekend" or "holiday", by the point's calendar."""
+        if self.is_holiday(point, day):
+            return "holiday"
+        return "weekend" if day.weekday() >= 5 else "workday"
 
     def tariff_class(self, point: PointId, at_ms: Ms) -> Fact | None:
         """The utility's code of the class of use."""
@@ -303,11 +348,15 @@ _NOT_ARCHIVE = frozenset({"meter", "ct_device", "accepted", "work_order"})
 
 
 def _version(site: Site) -> str:
-    def facts(table: PointTable) -> dict[str, object]:
-        found: dict[str, object] = msgspec.to_builtins(table, enc_hook=str)
-        return {key: value for key, value in found.items() if key not in _NOT_ARCHIVE}
-
-    points = {p.id: facts(p) for p in site.point}
+    points = {p.id: _facts(p) for p in site.point}
     calendars = {c.id: sorted(d.isoformat() for d in c.days) for c in site.calendar}
-    canonical = msgspec.json.encode({"point": points, "calendar": calendars}, order="deterministic")
-    return hashlib.sha256(canonical).hexdigest()
+    return _digest({"point": points, "calendar": calendars})
+
+
+def _facts(table: PointTable) -> dict[str, object]:
+    found: dict[str, object] = msgspec.to_builtins(table, enc_hook=str)
+    return {key: value for key, value in found.items() if key not in _NOT_ARCHIVE}
+
+
+def _digest(plain: object) -> str:
+    return hashlib.sha256(msgspec.json.encode(plain, order="deterministic")).hexdigest()

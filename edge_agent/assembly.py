@@ -20,10 +20,13 @@ from edge_agent.audit.topic import AuditTopic, Release
 from edge_agent.core import Core
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.points import ENERGIES, LoadPoint, Timeline
+from edge_agent.load.rounds import Sampler, sampled_of
+from edge_agent.load.views import Role
 from edge_agent.model import CUMULATIVE, UNIT, DeviceSpec, Ms, PointId, Quantity, Register
 from edge_agent.settings import ConfigFiles
 
 PREFIXES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
+_ALWAYS: Timeline = ((0, 1.0),)
 TOPICS = "edge_agent.audit.topics"
 
 _BCD = re.compile(r"s?bcd[0-9]+\.([0-9])\Z")
@@ -84,6 +87,28 @@ def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:
     )
 
 
+def samplers_of(archive: Archive, devices: Mapping[str, DeviceSpec]) -> list[Sampler]:
+    """The devices that sample voltages, currents and powers of a point: its meter, and its independent CT."""
+    out: list[Sampler] = []
+    for point in archive.points.values():
+        for device, role in ((point.meter, Role.METER), (point.ct, Role.CT)):
+            if device is None or device not in devices:
+                continue
+            spec = devices[device]
+            every = {r.quantity: spec.every_s or r.every_s for r in spec.profile.registers}
+            sampled = sampled_of(every)
+            if not sampled:
+                continue
+            least_s = min(every[q] for q in sampled)
+            amps, volts, watts = _ALWAYS, _ALWAYS, _ALWAYS
+            if spec.profile.side == "secondary":
+                (amps, volts), watts = archive.ratio_timelines(point.id), archive.k_timeline(point.id)
+            brisk = frozenset(q for q in sampled if every[q] == least_s)
+            vouched_ms = max(round(least_s * 1500), 60_000)
+            out.append(Sampler(point.id, device, role, sampled, brisk, vouched_ms, amps, volts, watts))
+    return out
+
+
 def resolution(register: Register, value: float) -> float:
     """The step of a register that shows `value`, both in the quantity's unit: its display's, or its number format's."""
     step = (register.step or 0.0) * _factor(register)
@@ -115,11 +140,19 @@ def core_of(
     """Raises `ReleaseError` when a release cannot be run."""
     by_id = {d.id: d for d in devices}
     points = [load_point(archive, p, by_id[p.meter]) for p in archive.points.values() if p.meter in by_id]
-    return core_with(archive, points, releases_of(config, release_set), gateway=gateway)
+    releases = releases_of(config, release_set)
+    return core_with(archive, points, releases, gateway=gateway, samplers=samplers_of(archive, by_id))
 
 
-def core_with(archive: Archive, points: Sequence[LoadPoint], releases: Mapping[str, Release], *, gateway: str) -> Core:
-    return Core(LoadLedger(points), topics_of(releases), releases, archive, gateway=gateway)
+def core_with(
+    archive: Archive,
+    points: Sequence[LoadPoint],
+    releases: Mapping[str, Release],
+    *,
+    gateway: str,
+    samplers: Sequence[Sampler] = (),
+) -> Core:
+    return Core(LoadLedger(points), topics_of(releases), releases, archive, gateway=gateway, samplers=samplers)
 
 
 def _s_cap(archive: Archive, point: PointId) -> Timeline:

@@ -9,12 +9,17 @@ from typing import NamedTuple
 
 from edge_agent.audit.lifecycle import Lifecycle, Lifetime, Note, lifetime
 from edge_agent.audit.rerun import parked, rerun
+from edge_agent.audit.study import Studies
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
 from edge_agent.audit.track import Track
 from edge_agent.backfill import Filled, Gaps, Missing
 from edge_agent.image import Snapshot
+from edge_agent.load.blocks import Blocks
+from edge_agent.load.claims import Claims
+from edge_agent.load.days import Days
 from edge_agent.load.ledger import LoadLedger
-from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent
+from edge_agent.load.rounds import Rounds, Sampler
+from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent, Role
 from edge_agent.model import DeviceId, MeterEvent, Ms, PointId
 from edge_agent.witness import Witness
 
@@ -61,6 +66,7 @@ class Core:
         site: Site,
         *,
         gateway: str,
+        samplers: Sequence[Sampler] = (),
     ) -> None:
         superseded = {s for r in releases.values() for s in r.supersedes}
         self.ledger = ledger
@@ -72,6 +78,12 @@ class Core:
         recording = [p for p in ledger.points if p.has_profile]
         self.gaps = Gaps({p.id: p.period_ms for p in recording}, {p.id: p.grid_offset_ms for p in recording})
         self.witness = Witness(ledger.points)
+        self.rounds = Rounds(samplers)
+        self.blocks = Blocks(ledger.points)
+        self.days = Days(((p.id, p.period_ms) for p in ledger.points), site.day_span)
+        others = [(s.device, s.point, s.role) for s in samplers if s.role is not Role.METER]
+        self.claims = Claims([*((p.device, p.id, Role.METER) for p in ledger.points), *others])
+        self.studies = Studies(self.topics, self.releases)
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
@@ -87,12 +99,17 @@ class Core:
             moved = self.lifecycle.stepped(snapshot.stepped_ms)
             self.gaps.stepped()
             self.witness.stepped(snapshot.stepped_ms)
+            self.rounds.stepped()
+            self.blocks.stepped()
         for identity, at_ms in snapshot.identities:
             self.ledger.identify(identity, at_ms)
             self.witness.identify(identity, at_ms)
+            self.claims.identify(identity, at_ms)
         if snapshot.readings:
             self.ledger.feed(snapshot.readings)
             self.witness.feed(snapshot.readings)
+            self.rounds.feed(snapshot.readings)
+            self.claims.feed(snapshot.readings)
         outcome = self.settle(snapshot.now_ms, snapshot.comms)
         return replace(outcome, changed={**moved, **outcome.changed}) if moved else outcome
 
@@ -103,10 +120,18 @@ class Core:
             gap.tracks = parked(self.lifecycle, gap.gap.point)  # before what lies behind the gap is judged
         events = [*self.ledger.events(now_ms), *self.witness.fell()]
         happened = self.witness.settle(now_ms)
+        rounds = self.rounds.settle(now_ms)
+        self.blocks.feed(rounds)
+        blocks = self.blocks.settle(now_ms)
+        self.days.feed(closed)
+        days, claims = self.days.settle(now_ms), self.claims.settle()
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
-        if closed or events or comms or happened:
-            said = self._examine(LoadView(now_ms, closed, events, comms, happened, self.witness.recent()))
+        if closed or events or comms or happened or rounds or blocks or days or claims:
+            view = LoadView(
+                now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims
+            )
+            said = self._examine(view, studying=True)
             for topic_id, verdicts in said.items():
                 self._remember(topic_id, verdicts)
             for topic_id, verdict in _in_time(said):
@@ -151,8 +176,13 @@ class Core:
         """What a meter's own log says, None: it cannot be read now; judged with the next tick."""
         self.witness.logged(device, events, now_ms)
 
-    def _examine(self, view: LoadView) -> dict[str, list[Verdict]]:
-        return {t.id: list(t.examine(view, self._site, self.releases[t.id])) for t in self.topics}
+    def _examine(self, view: LoadView, *, studying: bool = False) -> dict[str, list[Verdict]]:
+        """Each topic's verdicts. `studying`: the view is news, from which topics learn; what comes late is none."""
+        said: dict[str, list[Verdict]] = {}
+        for topic in self.topics:
+            shown = self.studies.shown(topic.id, view, self._site) if studying else view
+            said[topic.id] = list(topic.examine(shown, self._site, self.releases[topic.id]))
+        return said
 
     def _rerun(self, now_ms: Ms, out: Lifetime) -> list[Interval]:
         """Judge what has been said of gaps behind which life went on; its intervals."""

@@ -9,6 +9,7 @@ the transformers): only `load` multiplies by K.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -422,6 +423,39 @@ class Fact:
     source: FactSource
     verified_at: str = ""
     verified_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """What a point's metering is made for, primary side, as the archive has it.
+
+    `u_line_v` between lines, `u_phase_v` between line and neutral (the same for 1p2w; of no use for 3p3w). `i_rated_a`:
+    rated primary current of the current transformers in force; None for a direct meter, whose `i_max_a` stands beside
+    it. `facts`: what this rests on.
+    """
+
+    wiring: str  # "3p4w", "3p3w", "1p2w"
+    u_line_v: float
+    u_phase_v: float
+    i_rated_a: float | None
+    i_max_a: float | None
+    generation: bool
+    s_cap_va: float | None
+    transformer_va: float | None
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """The phases that have a voltage against neutral and a current of their own."""
+        return (1,) if self.wiring == "1p2w" else (1, 2, 3)
+
+
+class DaySpan(NamedTuple):
+    """A local day and the instants between which it lies, UTC."""
+
+    day: date
+    start_ms: Ms
+    end_ms: Ms
 
 
 class PointStatus(StrEnum):

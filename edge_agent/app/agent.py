@@ -16,6 +16,7 @@ from edge_agent.app.backfilling import BackFilling
 from edge_agent.app.documents import Documents
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
+from edge_agent.app.recalling import recall
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
@@ -77,6 +78,7 @@ class Agent:
         self._happened: deque[StoreEvent] = deque()  # filled on the store's thread
         self._records = 0
         self._offset_ms = self.clock.state().offset_ms
+        self._recalled = False
         self._scaled = isinstance(self.clock, ScaledClock)
         self._tick_s = SCALED_TICK_S if self._scaled else TICK_S
         rate = self.clock.rate if isinstance(self.clock, ScaledClock) else 1.0
@@ -169,6 +171,9 @@ class Agent:
         if snapshot.stepped_ms is not None or (self._offset_ms is None and snapshot.clock.offset_ms is not None):
             self._say_time(snapshot)
         self._offset_ms = snapshot.clock.offset_ms
+        if not self._recalled and snapshot.now_ms is not None:
+            self._recalled = True
+            recall(self.core, self.store, self.archive, snapshot.now_ms)
         outcome = self.core.tick(snapshot)
         self._confirm(outcome.wants, snapshot.bt_ms)
         if snapshot.now_ms is not None:

@@ -47,7 +47,8 @@ HELD_MAX = 2_000
 KEEP_PERIODS = 3
 
 WITNESS_EVERY_MS = 600_000
-"""What meters say happened is written when it changes, and so often anyway: before its last entry is trimmed."""
+"""What meters say happened, and what topics have learnt, is written when it changes, and so often anyway: before its
+last entry is trimmed. A crash costs at most this much of a running sum; a day that was learnt is never lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Keeping:
         self._latest: Latest = {} if latest is None else latest
         self._meters = {p.id: p.device for p in core.ledger.points}
         self._k = {p.id: p.k for p in core.ledger.points}
-        self._keep_ms = KEEP_PERIODS * max((p.period_ms for p in core.ledger.points), default=900_000)
+        longest_ms = max((p.period_ms for p in core.ledger.points), default=900_000)
+        self._keep_ms = max(KEEP_PERIODS * longest_ms, 2 * WITNESS_EVERY_MS)
         self._letters: list[Letter] = []
         self._points: frozenset[PointId] = frozenset()
         self._urgent = False
@@ -136,11 +138,15 @@ class Keeping:
             self._core.ledger.restore(deltas)
             self._core.gaps.restore(deltas[-1].get("gaps", {}) if deltas else {})
             self._core.witness.restore(next((d["witness"] for d in reversed(deltas) if "witness" in d), {}))
+            studied: dict[str, Any] = next((d["studies"] for d in reversed(deltas) if "studies" in d), {})
+            for topic in self._core.studies.restore(studied):
+                log.warning("study starts anew: its release or this version is another", topic=topic)
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
             self._core.ledger = LoadLedger(self._core.ledger.points)
             self._core.gaps.clear()
             self._core.witness.clear()
+            self._core.studies.clear()
 
     def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""
@@ -202,10 +208,15 @@ class Keeping:
                 self._entries.popleft()
             self._store.trim_ledger(self._entries[0][0])  # the first time this drops those of the run before, too
         state = {"entry": self._entry, "gaps": self._core.gaps.dump(), **self._core.ledger.delta()}
-        witness = self._core.witness
-        if witness.changed or self._witness_bt is None or now_bt - self._witness_bt >= WITNESS_EVERY_MS:
+        witness, studies = self._core.witness, self._core.studies
+        due = self._witness_bt is None or now_bt - self._witness_bt >= WITNESS_EVERY_MS
+        if witness.changed or due:
             state["witness"] = witness.dump()
-            witness.changed, self._witness_bt = False, now_bt
+            witness.changed = False
+        if studies.changed or due:
+            state["studies"] = studies.dump()
+        if due:
+            self._witness_bt = now_bt
         plain = msgspec.msgpack.encode(state)
         return key, zlib.compress(plain, 1)  # a page of the database instead of three, once a minute
 

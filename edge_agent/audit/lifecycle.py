@@ -412,6 +412,8 @@ class Lifecycle:
                 return replace(verdict, answer=Answer.UNKNOWN, reason=f"blinded_by:{other.topic}")
             if other.topic == above:
                 return replace(verdict, answer=Answer.UNKNOWN, reason=f"superseded_by:{above}")
+            if topic is not None and other.topic in topic.biased_by:
+                verdict = replace(verdict, measured={**verdict.measured, "biased": "low", "biased_by": other.topic})
         return verdict
 
     def _suppressed(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> bool:

@@ -9,10 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from edge_agent.load.views import LoadView
-from edge_agent.model import Capacity, Fact, FactState, Ms, PointId, Severity
+from edge_agent.model import Capacity, DaySpan, Fact, FactState, Ms, PointId, Ratings, Severity
+
+if TYPE_CHECKING:
+    from edge_agent.audit.study import Study
 
 
 class Answer(StrEnum):
@@ -160,21 +163,30 @@ class Site(Protocol):
     def serial(self, point: PointId, at_ms: Ms) -> Fact | None: ...
     def accepted(self, point: PointId, at_ms: Ms) -> bool: ...
     def work_order(self, point: PointId, start_ms: Ms, end_ms: Ms, topic: str | None = None) -> str | None: ...
+    def day_span(self, point: PointId, end_ms: Ms) -> DaySpan: ...
     def local_day(self, point: PointId, end_ms: Ms) -> date: ...
     def billing_month(self, point: PointId, end_ms: Ms) -> str: ...
+    def month_end_ms(self, point: PointId, end_ms: Ms) -> Ms: ...
+    def day_class(self, point: PointId, day: date) -> str: ...
+    def ratings(self, point: PointId, at_ms: Ms) -> Ratings: ...
+    def tariff_class(self, point: PointId, at_ms: Ms) -> Fact | None: ...
+    def facts_version(self, point: PointId) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class AuditTopic:
     """The code of a topic. `examine` yields one verdict per thing judged; it remembers nothing.
 
-    `blinded_by`: topics whose open finding on a point makes this one unable to say.
+    `blinded_by`: topics whose open finding on a point makes this one unable to say. `biased_by`: topics whose open
+    finding means that what this one measured is too low, and is marked so. `study`: what it has to remember.
     """
 
     id: str
     examine: Callable[[LoadView, Site, Release], Iterator[Verdict]]
     needs: tuple[str, ...] = ()
     blinded_by: tuple[str, ...] = ()
+    biased_by: tuple[str, ...] = ()
+    study: Callable[[Release], Study] | None = None
 
 
 def grade(release: Release, low: float, high: float) -> Answer:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge_agent.model import DeviceId, Frame, LinkId, Ms, PointId, Quantity
 
@@ -134,6 +135,92 @@ class Witnessed:
     placed: bool = True  # False: only a stamp of a clock that is off says when
 
 
+class Role(StrEnum):
+    """Which of a point's devices measured."""
+
+    METER = "meter"  # the one that bills
+    CT = "ct"  # an independent current transformer that answers on a link
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a device showed in one round of questions, primary side, and in the round before.
+
+    `start_ms` is the end of the round before; where none was near enough to vouch for the time between, it is `end_ms`,
+    and `before` is `now`. `stale`: values of `now` that are carried along from an earlier question. `spread_ms`: how
+    far the round's own values lie apart.
+    """
+
+    point: PointId
+    device: DeviceId
+    role: Role
+    start_ms: Ms
+    end_ms: Ms
+    before: Mapping[Quantity, float]
+    now: Mapping[Quantity, float]
+    stale: frozenset[Quantity] = frozenset()
+    spread_ms: Ms = 0
+
+
+class Mean(NamedTuple):
+    """A sampled quantity over a block: its mean over the covered part, its extremes there, and how much that is."""
+
+    value: float
+    least: float
+    most: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Means of what a device sampled over one block of the demand period, primary side, stamped with its end."""
+
+    point: PointId
+    role: Role
+    start_ms: Ms
+    end_ms: Ms
+    means: Mapping[Quantity, Mean]
+
+
+class DayBlock(NamedTuple):
+    """One closed block of a day: mean powers import side, W, var, VA; None: not known."""
+
+    end_ms: Ms
+    coverage: float
+    active: Band | None
+    reactive: Band | None
+    apparent: Band | None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A local day that is over: the blocks that closed, of so many that the day has."""
+
+    point: PointId
+    day: date
+    start_ms: Ms
+    end_ms: Ms
+    expected: int
+    blocks: tuple[DayBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a device says about itself, or how it is set: a text or a number, as given (no K on it).
+
+    `again`: it said the same the time before.
+    """
+
+    point: PointId
+    device: DeviceId
+    role: Role
+    quantity: Quantity
+    value: str | float
+    at_ms: Ms
+    again: bool
+    frame: Frame | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class LoadView:
     """One tick's answers, frozen: what topics may look at."""
@@ -146,5 +233,11 @@ class LoadView:
     """What the meters themselves say happened, told with this tick."""
     witnessed: Sequence[Witnessed] = ()
     """The same of the last hours, this tick's included: what may corroborate."""
+    rounds: Sequence[Round] = ()
+    blocks: Sequence[Block] = ()
+    days: Sequence[Day] = ()
+    claims: Sequence[Claim] = ()
+    studied: Sequence[Any] = ()
+    """What the topic's own study has found with this tick: see `audit.study`."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)
     """Per point: every reading up to here has been followed by one that agrees with it."""

@@ -1,0 +1,51 @@
+"""After a restart: the days so far, from the telemetry store. A day is judged whole, whoever restarted in between."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from edge_agent.archive import Archive
+from edge_agent.contract.messages import DemandRow
+from edge_agent.core import Core
+from edge_agent.load.views import Band, Demand, Interval, Source
+from edge_agent.model import Ms
+from edge_agent.store import IntervalRow, Store, StoreError
+
+log = structlog.get_logger()
+
+MOST = 50_000
+"""Intervals that are taken back: two days of 64 points in blocks of five minutes are 36,864."""
+_DAY_MS = 86_400_000
+
+
+def recall(core: Core, store: Store, archive: Archive, now_ms: Ms) -> int:
+    """Yesterday and today as they were stored, into the core's days; how many intervals that were.
+
+    Yesterday may be told a second time: whoever learns from days passes over those that he has seen.
+    """
+    spans = [archive.day_span(p, now_ms) for p in archive.points]
+    if not spans:
+        return 0
+    since_ms = min(s.start_ms for s in spans) - _DAY_MS
+    try:
+        rows = store.intervals(since_ms, now_ms, MOST).result()
+    except StoreError as error:
+        log.warning("the day so far is not known: it counts from now on", cause=error.code)
+        return 0
+    intervals = [i for row in rows if row.point in archive.points and (i := interval_from(row)) is not None]
+    core.days.restore(intervals)
+    return len(intervals)
+
+
+def interval_from(row: IntervalRow) -> Interval | None:
+    """A closed block as it was sent; None for bytes that are no such row."""
+    try:
+        said = msgspec.json.decode(row.body, type=DemandRow)
+    except msgspec.DecodeError:
+        return None
+    bands = [None if isinstance(b, msgspec.UnsetType) else Band(*b) for b in (said.p, said.s)]
+    demand = None
+    if not isinstance(said.source, msgspec.UnsetType) and any(bands):
+        demand = Demand(Source(said.source), bands[0], None, bands[1], said.coverage, 0.0)
+    return Interval(row.point, row.start_ms, row.end_ms, True, demand, None, row.end_ms)
