@@ -1,0 +1,64 @@
+"""What is kept out of the process: absent after the import, there when somebody looks, and all else works."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.house.tree import ROOT
+
+
+def fresh(code: str) -> object:
+    """What a fresh interpreter says, as JSON."""
+    program = f"import json, sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_agent_loads_what_it_uses_and_not_what_comes_with_it():
+    loaded = fresh("import edge_agent.app; print(json.dumps([*sys.modules]))")
+    assert isinstance(loaded, list)
+    assert {"structlog", "msgspec", "numpy", "paho.mqtt.client"} <= set(loaded)
+    unused = {"rich", "typing_extensions", "ctypes", "urllib.request", "http.client", "email", "importlib.metadata"}
+    assert not unused & set(loaded)
+
+
+def test_what_was_kept_out_can_be_loaded_afterwards():
+    said = fresh(
+        "import edge_agent.app, ctypes, rich, typing_extensions, urllib.request\n"
+        "print(json.dumps([ctypes.sizeof(ctypes.c_int64), urllib.request.Request('http://a.test/').host]))"
+    )
+    assert said == [8, "a.test"]
+
+
+def test_what_is_loaded_already_stays():
+    said = fresh(
+        "import ctypes, urllib.request, edge_agent.app\n"
+        "print(json.dumps([sys.modules['ctypes'] is ctypes, 'getproxies' in vars(urllib.request)]))"
+    )
+    assert said == [True, True]
+
+
+def test_a_first_look_loads_what_was_imported_by_name_alone():
+    """As paho looks for a proxy, where a SOCKS library is installed beside it."""
+    said = fresh(
+        "import edge_agent.app, os, paho.mqtt.client as paho\n"
+        "before = 'urllib.request' in sys.modules\n"
+        "os.environ['mqtt_proxy'] = 'socks://proxy.test:1080'\n"
+        "named = paho.urllib.request.getproxies()['mqtt']\n"
+        "print(json.dumps([before, named, 'urllib.request' in sys.modules]))"
+    )
+    assert said == [False, "socks://proxy.test:1080", True]
+
+
+def test_numpy_without_ctypes_works_as_with_it():
+    said = fresh(
+        "import edge_agent.load, numpy as np\n"
+        "columns = np.arange(6.0).reshape(2, 3).T\n"
+        "print(json.dumps([columns[:, 1].tolist(), np.linalg.lstsq(np.eye(2), np.ones(2))[0].tolist()]))"
+    )
+    assert said == [[3.0, 4.0, 5.0], [1.0, 1.0]]
