@@ -34,14 +34,15 @@ def without(name: str) -> Iterator[None]:
 
 @contextmanager
 def until_used(name: str) -> Iterator[None]:
-    """In this block the submodule `name` is imported by name alone; the first look at anything in it loads it."""
+    """In this block the module `name` is imported by name alone; the first look at anything in it loads it."""
     if name in sys.modules:
         yield
         return
     package, _, own = name.rpartition(".")
     stand_in = ModuleType(name)
     stand_in.__getattr__ = lambda wanted: getattr(importlib.import_module(name), wanted)  # type: ignore[method-assign]
-    setattr(importlib.import_module(package), own, stand_in)
+    if package:
+        setattr(importlib.import_module(package), own, stand_in)
     sys.modules[name] = stand_in
     try:
         yield
@@ -49,6 +50,8 @@ def until_used(name: str) -> Iterator[None]:
         del sys.modules[name]
 
 
+with until_used("ipaddress"):  # for hosts in brackets: 0.3 MiB
+    importlib.import_module("pathlib")
 for package, unused in UNUSED.items():
     with without(unused):
         importlib.import_module(package)

@@ -23,7 +23,16 @@ def test_the_agent_loads_what_it_uses_and_not_what_comes_with_it():
     loaded = fresh("import edge_agent.app; print(json.dumps([*sys.modules]))")
     assert isinstance(loaded, list)
     assert {"structlog", "msgspec", "numpy", "paho.mqtt.client"} <= set(loaded)
-    unused = {"rich", "typing_extensions", "ctypes", "urllib.request", "http.client", "email", "importlib.metadata"}
+    unused = {
+        "rich",
+        "ipaddress",
+        "typing_extensions",
+        "ctypes",
+        "urllib.request",
+        "http.client",
+        "email",
+        "importlib.metadata",
+    }
     assert not unused & set(loaded)
 
 
@@ -53,6 +62,21 @@ def test_a_first_look_loads_what_was_imported_by_name_alone():
         "print(json.dumps([before, named, 'urllib.request' in sys.modules]))"
     )
     assert said == [False, "socks://proxy.test:1080", True]
+
+
+def test_a_host_in_brackets_is_understood_although_addresses_were_not_loaded():
+    said = fresh(
+        "import edge_agent.app\n"
+        "from urllib.parse import urlsplit\n"
+        "found = [urlsplit('mqtt://[2001:db8::1]:8883').port]\n"
+        "try: urlsplit('mqtt://[nonsense]:8883')\n"
+        "except ValueError as wrong: found.append(str(wrong))\n"
+        "import ipaddress\n"
+        "print(json.dumps([*found, ipaddress.ip_address('10.0.0.1').is_private]))"
+    )
+    assert isinstance(said, list)
+    assert (said[0], said[2]) == (8883, True)
+    assert "nonsense" in said[1]
 
 
 def test_numpy_without_ctypes_works_as_with_it():
