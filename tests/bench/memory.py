@@ -25,7 +25,7 @@ from tests.broker import Broker, TlsFiles, free_port
 POINTS = 64
 GOAL_MIB = 56.0
 PROGRAM = ("-m", "edge_agent.app", "--site")
-SERVICE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1"}
+SERVICE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONTZPATH": "/usr/share/zoneinfo"}
 """As systemd/edge-agent.service sets and starts it."""
 
 
