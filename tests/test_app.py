@@ -125,7 +125,7 @@ def test_while_the_clock_is_unset_nothing_closes_and_then_the_time_is_told(stage
     seen: list[int] = []
 
     def told() -> bool:
-        if not clock.known and len(agent.image.latest) > 5:
+        if not clock.known and sum(map(len, agent.image.latest.values())) > 5:
             seen.append(len(agent.core.interval))
             clock.known = len(seen) > 40
         return clock.known and agent.store.head()[0] >= 2
@@ -257,10 +257,10 @@ except SystemExit as end:
 """
 
 
-def test_the_service_wants_a_site_file_and_nothing_else(capsys):
+def test_the_service_wants_a_site_file_and_nothing_else(capfd):
     for words in ([], ["--site"], ["run"], ["--site", "a.toml", "more"]):
         assert service.main(words) == start.EXIT_USAGE
-        assert "usage: python -m edge_agent.app --site FILE" in capsys.readouterr().err
+        assert "usage: python -m edge_agent.app --site FILE" in capfd.readouterr().err
     assert service.main(["--site", "/nowhere.toml"]) == start.EXIT_SITE
 
 
