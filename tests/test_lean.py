@@ -24,6 +24,7 @@ def test_the_agent_loads_what_it_uses_and_not_what_comes_with_it():
     assert isinstance(loaded, list)
     assert {"structlog", "msgspec", "numpy", "paho.mqtt.client"} <= set(loaded)
     unused = {"rich", "typing_extensions", "ctypes", "ipaddress", "urllib.request", "http.client", "email", "zipfile"}
+    unused |= {"structlog.stdlib", "msgspec.inspect", "numpy._core._add_newdocs"}
     assert not unused & set(loaded)
 
 
@@ -53,6 +54,15 @@ def test_a_first_look_loads_what_was_imported_by_name_alone():
         "print(json.dumps([before, named, 'urllib.request' in sys.modules]))"
     )
     assert said == [False, "socks://proxy.test:1080", True]
+
+
+def test_a_schema_and_a_standard_log_can_still_be_made():
+    said = fresh(
+        "import edge_agent.app, msgspec, structlog\n"
+        "log = structlog.stdlib.get_logger()\n"
+        "print(json.dumps([msgspec.json.schema(list[int]), type(msgspec.inspect.type_info(int)).__name__, bool(log)]))"
+    )
+    assert said == [{"type": "array", "items": {"type": "integer"}}, "IntType", True]
 
 
 def test_a_host_in_brackets_is_understood_although_addresses_were_not_loaded():
