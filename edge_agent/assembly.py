@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import tomli
 
@@ -79,7 +80,7 @@ def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:
         s_cap_va=_s_cap(archive, point.id),
         changes_ms=archive.changes(point.id),
         modulus={q: m for q, r in registers.items() if q in ENERGIES and (m := _modulus(r)) is not None},
-        quantities=frozenset(registers),
+        quantities=_one(frozenset(registers)),
         has_serial=Quantity.METER_SERIAL in registers,
         has_profile=bool(device.profile.load_profile),
         grid_offset_ms=grid_offset_ms(point, period_ms),
@@ -96,14 +97,14 @@ def samplers_of(archive: Archive, devices: Mapping[str, DeviceSpec]) -> list[Sam
                 continue
             spec = devices[device]
             every = {r.quantity: spec.every_s or r.every_s for r in spec.profile.registers}
-            sampled = sampled_of(every)
+            sampled = _one(sampled_of(every))
             if not sampled:
                 continue
             least_s = min(every[q] for q in sampled)
             amps, volts, watts = _ALWAYS, _ALWAYS, _ALWAYS
             if spec.profile.side == "secondary":
                 (amps, volts), watts = archive.ratio_timelines(point.id), archive.k_timeline(point.id)
-            brisk = frozenset(q for q in sampled if every[q] == least_s)
+            brisk = _one(frozenset(q for q in sampled if every[q] == least_s))
             vouched_ms = max(round(least_s * 1500), 60_000)
             out.append(Sampler(point.id, device, role, sampled, brisk, vouched_ms, amps, volts, watts))
     return out
@@ -153,6 +154,12 @@ def core_with(
     samplers: Sequence[Sampler] = (),
 ) -> Core:
     return Core(LoadLedger(points), topics_of(releases), releases, archive, gateway=gateway, samplers=samplers)
+
+
+@lru_cache(maxsize=64)
+def _one(quantities: frozenset[Quantity]) -> frozenset[Quantity]:
+    """The first of all sets that are alike: devices of one model share it."""
+    return quantities
 
 
 def _s_cap(archive: Archive, point: PointId) -> Timeline:

@@ -73,7 +73,7 @@ class ProcessImage:
         self._waiting_last: dict[tuple[DeviceId, Quantity], Ms] = {}
         self._passed: dict[tuple[DeviceId, Quantity], Reading] = {}
         self._unset = False
-        self.latest: dict[tuple[DeviceId, Quantity], Outcome] = {}
+        self.latest: dict[DeviceId, dict[Quantity, Outcome]] = {d: {} for d in self._health}
         self.shed = 0
         self._offset_ms: Ms | None = None
         self._comm_bt: Ms = -(1 << 62)
@@ -83,7 +83,7 @@ class ProcessImage:
         good: dict[DeviceId, Ms] = {}
         gaps: dict[DeviceId, Gap] = {}
         for outcome in outcomes:
-            self.latest[outcome.device, outcome.quantity] = outcome
+            self.latest.setdefault(outcome.device, {})[outcome.quantity] = outcome
             if isinstance(outcome, Gap):
                 gaps[outcome.device] = outcome
                 continue

@@ -1,29 +1,11 @@
-"""Log lines: events in words with fields, to stderr; JSON for the journal, text for a terminal.
-
-`app` and `cli` import this room before any other: the first import of structlog decides whether rich comes with it.
-"""
+"""Log lines: events in words with fields, to stderr; JSON for the journal, text for a terminal."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import sys
-from typing import Any
 
-
-def _structlog() -> Any:
-    """structlog without rich, which it would load for tracebacks that nobody sees here (5 MiB)."""
-    kept = sys.modules.get("rich")
-    if kept is None:
-        sys.modules["rich"] = None  # type: ignore[assignment]
-    try:
-        return importlib.import_module("structlog")
-    finally:
-        if kept is None:
-            del sys.modules["rich"]
-
-
-structlog = _structlog()
+import structlog
 
 
 def logs_to_stderr() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import os
 import signal
 import socket
@@ -17,7 +18,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_agent.app import Agent, start
+from edge_agent.app import Agent, identity, start
+from edge_agent.app import __main__ as service
 from edge_agent.app.agent import EXIT_AGAIN
 from edge_agent.app.watchdog import STUCK_S
 from edge_agent.clock import ReplayedClock, SystemClock
@@ -123,7 +125,7 @@ def test_while_the_clock_is_unset_nothing_closes_and_then_the_time_is_told(stage
     seen: list[int] = []
 
     def told() -> bool:
-        if not clock.known and len(agent.image.latest) > 5:
+        if not clock.known and sum(map(len, agent.image.latest.values())) > 5:
             seen.append(len(agent.core.interval))
             clock.known = len(seen) > 40
         return clock.known and agent.store.head()[0] >= 2
@@ -247,12 +249,28 @@ def test_why_it_could_not_start_is_in_the_exit_code(stage, monkeypatch, tmp_path
 
 WHAT_IS_LOADED = """
 import json, runpy, sys
-sys.argv = ["edge-agent", "run", "--site", "/nowhere.toml"]
+sys.argv = ["edge-agent", "--site", "/nowhere.toml"]
 try:
-    runpy.run_module("edge_agent", run_name="__main__")
+    runpy.run_module("edge_agent.app", run_name="__main__")
 except SystemExit as end:
     print(json.dumps([end.code, *sys.modules]))
 """
+
+
+def test_the_service_wants_a_site_file_and_nothing_else(capfd):
+    for words in ([], ["--site"], ["run"], ["--site", "a.toml", "more"]):
+        assert service.main(words) == start.EXIT_USAGE
+        assert "usage: python -m edge_agent.app --site FILE" in capfd.readouterr().err
+    assert service.main(["--site", "/nowhere.toml"]) == start.EXIT_SITE
+
+
+def test_the_version_is_the_installed_one():
+    assert identity.agent_version() == importlib.metadata.version("edge-agent")
+
+
+def test_a_checkout_says_that_it_is_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path), "/nowhere"])
+    assert identity.agent_version() == "0+checkout"
 
 
 def test_the_running_agent_carries_no_tools_for_people():
@@ -261,5 +279,5 @@ def test_the_running_agent_carries_no_tools_for_people():
     )
     code, *loaded = msgspec.json.decode(done.stdout)
     assert code == start.EXIT_SITE
-    assert {"edge_agent.app.agent", "structlog", "click"} <= set(loaded)
-    assert not {"rich", "cryptography", "jsonschema", "svg"} & set(loaded)
+    assert {"edge_agent.app.agent", "structlog"} <= set(loaded)
+    assert not {"click", "rich", "cryptography", "jsonschema", "svg"} & set(loaded)

@@ -75,7 +75,7 @@ class Site:
     def now(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         boot = BootClock()
         state = FieldState(
-            [self.poller], {"bus": self.line}, self.image.latest.values(), boot.now_ms(), boot.state()
+            [self.poller], {"bus": self.line}, self.image.latest, boot.now_ms(), boot.state()
         )  # fmt: skip
         (link,) = state.links()
         return link, {d["id"]: d for d in state.devices(self.image.health())}

@@ -192,7 +192,7 @@ def test_the_latest_outcome_of_each_register_stays():
     image.take([at_160_kw(0)])
     gap = silence("m1", MINUTE_MS)
     image.take([gap])
-    assert image.latest["m1", EP] is gap
+    assert image.latest["m1"][EP] is gap
     health = image.health()["m1"]
     assert (health["failures"], health["cause"], health["last_good_bt_ms"]) == (1, "no_reply", 0)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from drivers.link import MemoryLink
+from drivers.link import KEPT_FRAMES, MemoryLink
 from drivers.modbus import ModbusDriver, requests
 from drivers.modbus.exchange import DeviceBusy, NoSuchRegister, Session, TcpExchange
 from drivers.modbus.planning import QUESTION_COST
@@ -458,5 +458,5 @@ def test_the_link_remembers_the_last_round_trips_good_and_bad():
         return link
 
     link = asyncio.run(poll())
-    assert len(link.frames) == 200
+    assert len(link.frames) == KEPT_FRAMES
     assert link.frames[-1].bt_ms == 5

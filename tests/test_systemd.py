@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.settings.site import Paths
+from tests.bench.memory import PROGRAM, SERVICE
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "systemd"
@@ -82,6 +83,14 @@ def test_a_watchdog_is_set_and_ends_with_stacks():
     assert "Type=notify" in lines
     assert "WatchdogSignal=SIGABRT" in lines
     assert any(line.startswith("WatchdogSec=") for line in lines)
+
+
+def test_the_memory_budget_is_measured_on_what_the_unit_starts():
+    lines = (SYSTEMD / "edge-agent.service").read_text(encoding="utf-8").splitlines()
+    settings = [w for line in lines if line.startswith("Environment=") for w in line.partition("=")[2].split()]
+    assert {f"{name}={value}" for name, value in SERVICE.items()} <= set(settings)
+    command = next(line.split() for line in lines if line.startswith("ExecStart="))
+    assert command[command.index("-m") :][: len(PROGRAM)] == list(PROGRAM)
 
 
 def test_a_restart_finds_the_stamps_of_the_last_questions():

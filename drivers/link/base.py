@@ -20,8 +20,10 @@ from drivers.link.framing import Framing
 from edge_agent.model import Frame, Ms
 from edge_agent.ports import BadReply, DriverError, LinkDown
 
-KEPT_FRAMES = 200
-"""Raw round trips that a link remembers, answered or not."""
+KEPT_FRAMES = 64
+"""Raw round trips that a link remembers, answered or not: all that one question may become whose registers are refused
+one after the other, for which a survey looks at them. Kept for each of 64 links, they take 1 MiB.
+"""
 
 SET_ASIDE = 4096
 """Bytes kept while nobody asks; of more than that, the newest."""

@@ -8,7 +8,7 @@ late. Over TCP nobody else waits, and what lies behind a gateway is not known: t
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _REMEMBERED = 64
@@ -80,5 +80,12 @@ class LatencyFilter:
 
     def report(self) -> Latency:
         last_s = self._seen[-1] if self._seen else 0.0
-        typical_s = median(self._seen) if self._answers >= _LEARNT else None
+        typical_s = _median(self._seen) if self._answers >= _LEARNT else None
         return Latency(self._answers, last_s, self.longest_s, self._late_s, self._silent, typical_s)
+
+
+def _median(values: Iterable[float]) -> float:
+    """Of one value or more; `statistics` would bring decimal arithmetic along."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -64,6 +64,8 @@ class _Layout(NamedTuple):
 class Block:
     """Registers that one question asks for: where they lie in its answer, and what they mean."""
 
+    __slots__ = ("_pick", "_slots", "_unpack", "count", "device", "refused", "refused_until_ms", "registers", "start")
+
     def __init__(self, device: DeviceId, start: int, count: int, registers: Sequence[Register]) -> None:
         self.device = device
         self.start = start

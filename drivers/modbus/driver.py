@@ -100,7 +100,7 @@ class ModbusDriver:
             except NoSuchRegister:
                 if part.count <= block.count:
                     raise
-                plan.refused_wider.add((part.start, part.count))  # what is at fault is the neighbour
+                plan.refused_wider |= {(part.start, part.count)}  # what is at fault is the neighbour
                 raise BadReply(f"unit {unit} refuses {part.count} registers from {part.start}") from None
             found += part.outcomes(answer.payload, answer.frame.bt_ms, answer.frame)
         return found

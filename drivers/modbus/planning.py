@@ -10,6 +10,7 @@ again: a firmware may have changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import NamedTuple
 
@@ -52,7 +53,22 @@ class Plan:
 
     `most` is the device's largest read, `cost` what a question costs on its line, `spans` its whole map: function,
     first register and end of each value in it.
+
+    There are several for every device: what they do not need before something is refused, they do not hold.
     """
+
+    __slots__ = (
+        "_made",
+        "_refused",
+        "_registers",
+        "_stale",
+        "blocks",
+        "cost",
+        "function",
+        "most",
+        "refused_wider",
+        "spans",
+    )
 
     def __init__(
         self,
@@ -68,10 +84,10 @@ class Plan:
         self.most = most
         self.cost = cost
         self.spans = tuple(spans)
-        self.refused_wider: set[Span] = set()
+        self.refused_wider: frozenset[Span] = frozenset()
         """Reads wider than a block that the device refused: first register and count."""
-        self._registers = [r for block in blocks for r in block.registers]
-        self._made = {block.registers: block for block in blocks}
+        self._registers = blocks[0].registers if len(blocks) == 1 else tuple(r for b in blocks for r in b.registers)
+        self._made: dict[tuple[Register, ...], Block] = {}
         self._refused: dict[Span, Ms] = {}
         self._stale = False
 
@@ -107,6 +123,8 @@ class Plan:
 
     def _partitioned(self, registers: Iterable[Register]) -> list[Block]:
         device = self.blocks[0].device
+        if not self._made:
+            self._made = {block.registers: block for block in self.blocks}
         runs = partition(registers, self.most, self.cost, self._refused)
         return [self._made.setdefault(tuple(run), block_of(device, run)) for run in runs]
 
@@ -127,14 +145,32 @@ def requests(device: DeviceSpec, cost: LineCost = OVER_TCP) -> tuple[Request, ..
     Raises ValueError, naming the register, for a profile that cannot be read as it says.
     """
     most = min(device.profile.max_registers, _MOST_REGISTERS)
+    spans, runs = _cut(device.profile.registers, device.every_s, most, cost)
+    return tuple(
+        Request(
+            device.id,
+            device.unit,
+            run,
+            Plan(_FUNCTION[area], [block_of(device.id, run)], most=most, cost=cost, spans=spans),
+            every_s,
+        )
+        for every_s, area, run in runs
+    )
+
+
+@lru_cache(maxsize=16)
+def _cut(
+    registers: tuple[Register, ...], always_s: float | None, most: int, cost: LineCost
+) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[float, str, tuple[Register, ...]], ...]]:
+    """The spans of a device's map, and its questions: cadence, area and registers. Once for all devices of a model."""
 
     def cadence(register: Register) -> float:
-        return device.every_s or register.every_s
+        return always_s or register.every_s
 
-    ordered = sorted(device.profile.registers, key=lambda r: (cadence(r), position(r)))
-    spans = [(_FUNCTION[position(r)[0]], *_span(r)) for r in ordered]
+    ordered = sorted(registers, key=lambda r: (cadence(r), position(r)))
+    spans = tuple((_FUNCTION[position(r)[0]], *_span(r)) for r in ordered)
     planned: list[tuple[float, str, list[Register]]] = []
-    by_area = sorted(device.profile.registers, key=lambda r: position(r)[0])
+    by_area = sorted(registers, key=lambda r: position(r)[0])
     for area, found in groupby(by_area, key=lambda r: position(r)[0]):
         left = sorted(found, key=lambda r: (cadence(r), position(r)))
         while left:
@@ -147,16 +183,7 @@ def requests(device: DeviceSpec, cost: LineCost = OVER_TCP) -> tuple[Request, ..
                 planned.append((every_s, area, sorted([*run, *riding], key=_span)))
             left = slower
     planned.sort(key=lambda p: (p[0], p[1], _hull(p[2])))
-    return tuple(
-        Request(
-            device.id,
-            device.unit,
-            tuple(run),
-            Plan(_FUNCTION[area], [block_of(device.id, run)], most=most, cost=cost, spans=spans),
-            every_s,
-        )
-        for every_s, area, run in planned
-    )
+    return spans, tuple((every_s, area, tuple(run)) for every_s, area, run in planned)
 
 
 def partition(

@@ -11,7 +11,7 @@ from edge_agent.load.views import Interval, Source
 from edge_agent.model import ClockState, DeviceId, Outcome, PointId, Quantity, Reading
 from edge_agent.store import BoundaryRow
 
-Latest = Mapping[tuple[DeviceId, Quantity], Outcome]
+Latest = Mapping[DeviceId, Mapping[Quantity, Outcome]]
 
 
 def boundary_rows(
@@ -23,7 +23,8 @@ def boundary_rows(
         device = meters.get(interval.point)
         if device is None or not interval.block or interval.count > 1 or _is_written_down(interval):
             continue
-        found = [r for q in ENERGIES if isinstance(r := latest.get((device, q)), Reading)]
+        last = latest.get(device, {})
+        found = [r for q in ENERGIES if isinstance(r := last.get(q), Reading)]
         if found:
             body = {
                 "registers": {r.quantity.value: [r.value, r.step, clock.utc_ms(r.bt_ms)] for r in found},

@@ -147,7 +147,7 @@ class Documents:
         """Everything that `edge-agent status` shows, as plain data."""
         stats, report = self.store.stats(), self.uplink().report
         state = self.clock.state()
-        field = FieldState(self.pollers, self.lines, self.image.latest.values(), self.clock.now_ms(), state)
+        field = FieldState(self.pollers, self.lines, self.image.latest, self.clock.now_ms(), state)
         return {
             "gateway": self.identity.site.gateway,
             "agent": self.identity.agent,

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.fieldbus import ADVICE, FieldLine
-from edge_agent.model import ClockState, DeviceId, Gap, GapCause, LinkId, Ms, Outcome
+from edge_agent.model import ClockState, DeviceId, Gap, GapCause, LinkId, Ms, Outcome, Quantity
 from edge_agent.plan import Pause
 from edge_agent.poller import Phase, Poller
 from edge_agent.words import say
@@ -25,7 +25,7 @@ class FieldState:
         self,
         pollers: Iterable[Poller],
         lines: Mapping[LinkId, FieldLine],
-        latest: Iterable[Outcome],
+        latest: Mapping[DeviceId, Mapping[Quantity, Outcome]],
         now_ms: Ms,
         clock: ClockState,
     ) -> None:
@@ -33,9 +33,7 @@ class FieldState:
         self._lines = lines
         self._now_ms = now_ms
         self._clock = clock
-        self._latest: dict[DeviceId, list[Outcome]] = {}
-        for outcome in latest:
-            self._latest.setdefault(outcome.device, []).append(outcome)
+        self._latest = latest
         self._pauses = {(p.link, pause.device): pause for p in self._pollers.values() for pause in p.plan.pauses()}
 
     def links(self) -> list[dict[str, Any]]:
@@ -72,7 +70,7 @@ class FieldState:
         poller, pause = self._pollers[link], self._pauses.get((link, device))
         contact = poller.contact(device)
         seen = self._lines[link].latency(device)
-        gaps = [o for o in self._latest.get(device, ()) if isinstance(o, Gap)]
+        gaps = [o for o in self._latest.get(device, {}).values() if isinstance(o, Gap)]
         return {
             "id": device,
             **health,
@@ -104,7 +102,7 @@ class FieldState:
             return say("status.device_link", link=poller.link, phase=say(f"status.phase_{poller.state.phase}"))
         if pause is not None:
             return say("status.device_left_alone", reason=say(f"status.reason_{pause.cause}"), detail=pause.detail)
-        values = len(self._latest.get(device, ()))
+        values = len(self._latest.get(device, {}))
         if not values:
             return say("status.device_not_asked")
         causes = Counter(gap.cause for gap in gaps)

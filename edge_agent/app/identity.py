@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from edge_agent.settings.site import Ids
 
@@ -22,7 +23,9 @@ def identity_of(site: Ids, config_digest: str) -> Identity:
 
 
 def agent_version() -> str:
-    try:
-        return version("edge-agent")
-    except PackageNotFoundError:
-        return "0+checkout"
+    """The installed version, from the name of the folder that an installer leaves for it.
+
+    `importlib.metadata` reads the same, and brings mail and archives along (1 MiB).
+    """
+    left = (found for folder in sys.path for found in Path(folder).glob("edge_agent-*.dist-info"))
+    return next((found.name.removesuffix(".dist-info").partition("-")[2] for found in left), "0+checkout")

@@ -19,7 +19,7 @@ from edge_agent.settings import Site, SiteError, digest, load_site
 from edge_agent.store import StoreError
 
 log = structlog.get_logger()
-EXIT_SITE, EXIT_STORE = 78, 74  # sysexits: EX_CONFIG, EX_IOERR
+EXIT_SITE, EXIT_STORE, EXIT_USAGE = 78, 74, 64  # sysexits: EX_CONFIG, EX_IOERR, EX_USAGE
 PATIENCE_S = 15.0
 """A verb that reads a device has its link for seconds; who has it longer is another agent."""
 

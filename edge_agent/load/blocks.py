@@ -6,26 +6,26 @@ said so. Nothing is filled.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from edge_agent.load.points import LoadPoint
 from edge_agent.load.views import Block, Mean, Role, Round
 from edge_agent.model import Ms, PointId, Quantity
 
-
-@dataclass(slots=True)
-class _Sum:
-    integral: float = 0.0  # unit times ms
-    covered_ms: Ms = 0
-    least: float = float("inf")
-    most: float = float("-inf")
+_NOTHING = (0.0, 0.0, inf, -inf)
+"""Of a quantity in a block: integral in unit times ms, ms covered, least and most."""
 
 
 @dataclass(slots=True)
 class _Running:
+    """A block that is not over; `sums` holds for each quantity, from its place on, what `_NOTHING` begins with."""
+
     start_ms: Ms
-    sums: dict[Quantity, _Sum] = field(default_factory=dict)
+    places: dict[Quantity, int] = field(default_factory=dict)
+    sums: array[float] = field(default_factory=lambda: array("d"))
 
 
 class Blocks:
@@ -77,16 +77,17 @@ class Blocks:
     def _close(self, key: tuple[PointId, Role]) -> None:
         running = self._running.pop(key)
         period_ms = self._grid[key[0]][0]
-        means = {
-            q: Mean(s.integral / s.covered_ms, s.least, s.most, s.covered_ms / period_ms)
-            for q, s in running.sums.items()
-            if s.covered_ms
-        }
+        means: dict[Quantity, Mean] = {}
+        for quantity, at in running.places.items():
+            integral, covered_ms, least, most = running.sums[at : at + len(_NOTHING)]
+            if covered_ms:
+                means[quantity] = Mean(integral / covered_ms, least, most, covered_ms / period_ms)
         if means:
             self._out.append(Block(key[0], key[1], running.start_ms, running.start_ms + period_ms, means))
 
 
 def _add(running: _Running, each: Round, from_ms: Ms, to_ms: Ms) -> None:
+    sums = running.sums
     whole_ms = each.end_ms - each.start_ms
     left, right = (from_ms - each.start_ms) / whole_ms, (to_ms - each.start_ms) / whole_ms
     for quantity, after in each.now.items():
@@ -94,9 +95,10 @@ def _add(running: _Running, each: Round, from_ms: Ms, to_ms: Ms) -> None:
         if before is None or quantity in each.stale:
             continue
         a, b = before + (after - before) * left, before + (after - before) * right
-        total = running.sums.get(quantity)
-        if total is None:
-            total = running.sums[quantity] = _Sum()
-        total.integral += (a + b) / 2 * (to_ms - from_ms)
-        total.covered_ms += to_ms - from_ms
-        total.least, total.most = min(total.least, a, b), max(total.most, a, b)
+        at = running.places.get(quantity)
+        if at is None:
+            at = running.places[quantity] = len(sums)
+            sums.extend(_NOTHING)
+        sums[at] += (a + b) / 2 * (to_ms - from_ms)
+        sums[at + 1] += to_ms - from_ms
+        sums[at + 2], sums[at + 3] = min(sums[at + 2], a, b), max(sums[at + 3], a, b)

@@ -54,11 +54,11 @@ class Sampler:
 
 @dataclass(slots=True)
 class _Open:
-    """What has come since the last round, and that round."""
+    """What has come since the last round, and what that round showed and when it ended."""
 
     latest: dict[Quantity, tuple[Ms, float]] = field(default_factory=dict)
     fresh: dict[Quantity, Ms] = field(default_factory=dict)
-    last: Round | None = None
+    last: tuple[Ms, Mapping[Quantity, float]] | None = None
 
 
 class Rounds:
@@ -109,13 +109,12 @@ class Rounds:
         now = _primary(sampler, held.latest, end_ms, sampler.vouched_ms)
         stale = frozenset(q for q in now if held.latest[q][0] < first_ms)
         last = held.last
-        near = last is not None and 0 < end_ms - last.end_ms <= sampler.vouched_ms
-        start_ms, before = (last.end_ms, last.now) if last is not None and near else (end_ms, now)
-        held.last = Round(
-            sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms
+        near = last is not None and 0 < end_ms - last[0] <= sampler.vouched_ms
+        start_ms, before = last if last is not None and near else (end_ms, now)
+        held.last, held.fresh = (end_ms, now), {}
+        self._out.append(
+            Round(sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms)
         )
-        held.fresh = {}
-        self._out.append(held.last)
 
 
 def _primary(

@@ -18,13 +18,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-
+from edge_agent import lean
 from edge_agent.uplink import tls
 from edge_agent.uplink.faults import MqttFault, disconnected, named, refused
+
+with lean.until_used("urllib.request"):  # where a SOCKS proxy might be named; it brings HTTP and mail: 1.4 MiB
+    import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
 
 SESSION_EXPIRY_S = 300
 WILL_DELAY_S = 60
