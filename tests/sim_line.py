@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from edge_agent.model import (
     Ms,
     Outcome,
     Profile,
+    Quantity,
     Reading,
+    Register,
 )
 from edge_agent.ports import DriverError
 from edge_agent.settings import config_files
@@ -42,6 +45,12 @@ from tests.sim_dlms import T0
 GENERIC = load_profile(config_files().shipped / "profiles/dlms-generic-3p.toml")
 AGENT_TITLE = "4544474130303031"
 AK = "D0D1D2D3D4D5D6D7D8D9DADBDCDDDEDF"
+FLAGS = "7E7E7EA0077E7E7E"
+"""What stands in 0-0:96.1.1 of a meter that is to spoil HDLC: flags, and what looks like a frame."""
+
+WITH_FLAGS = replace(
+    GENERIC, registers=(*GENERIC.registers, Register(Quantity.ASSET_NUMBER, "1/0-0:96.1.1*255/2", "", ""))
+)
 TARIFFS = {f"active_energy_import_t{n}" for n in (1, 2, 3, 4)}
 """What the simulated meter has not, and refuses."""
 
@@ -153,6 +162,8 @@ class Reader:
                 return str(self.meter.value("meter_serial", at_ms))
             case "meter_clock":
                 return _local(at_ms)
+            case "asset_number":
+                return FLAGS
         peak_ms = self.meter.maximum_demand_ms(at_ms)
         assert peak_ms is not None
         return _local(peak_ms)
@@ -164,7 +175,7 @@ def _local(at_ms: Ms) -> str:
 
 @contextmanager
 def over_tcp(
-    scenario: Path, meter: str, dlms: DlmsSpec, *, at_ms: Ms = T0, timeout_s: float = 1.0
+    scenario: Path, meter: str, dlms: DlmsSpec, *, at_ms: Ms = T0, timeout_s: float = 1.0, profile: Profile = GENERIC
 ) -> Iterator[tuple[Reader, Fleet]]:
     """In the wrapper, to a simulator behind a real port."""
     hand = HandClock(at_ms)
@@ -173,7 +184,7 @@ def over_tcp(
         loop.run(fleet.start())
         try:
             link = LinkSpec("net", "dlms-tcp", "127.0.0.1", fleet.port_of(meter), timeout_s)
-            with Reader(link, dlms, fleet.meters[meter], hand) as reader:
+            with Reader(link, dlms, fleet.meters[meter], hand, profile) as reader:
                 yield reader, fleet
         finally:
             loop.run(fleet.stop())
@@ -181,14 +192,21 @@ def over_tcp(
 
 @contextmanager
 def over_pty(
-    scenario: Path, meter: str, dlms: DlmsSpec, *, at_ms: Ms = T0, timeout_s: float = 1.0, baud: int = 115_200
+    scenario: Path,
+    meter: str,
+    dlms: DlmsSpec,
+    *,
+    at_ms: Ms = T0,
+    timeout_s: float = 1.0,
+    baud: int = 115_200,
+    profile: Profile = GENERIC,
 ) -> Iterator[tuple[Reader, Any]]:
     """In HDLC, to a simulated line behind a real pty."""
     hand = HandClock(at_ms)
     with PtyLine(load_scenario(scenario).lines[0], _Still(hand)) as line:
         station: Any = line.played.stations[meter]
         link = LinkSpec("bus", "serial", path=line.path, baud=baud, timeout_s=timeout_s, listen_s=0, shared_line=True)
-        with Reader(link, dlms, station.meter.holding.meter, hand) as reader:
+        with Reader(link, dlms, station.meter.holding.meter, hand, profile) as reader:
             yield reader, station
 
 

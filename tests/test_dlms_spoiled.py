@@ -21,7 +21,7 @@ from edge_agent.ports import DriverError
 from simulator.dlms.meter import DlmsMeter
 from tests import figures
 from tests.sim_dlms import T0
-from tests.sim_line import AK, Reader, over_pty, over_tcp, under_keys
+from tests.sim_line import AK, FLAGS, WITH_FLAGS, Reader, over_pty, over_tcp, under_keys
 
 HOUR_MS, QUARTER_MS = 3_600_000, 900_000
 FROM, TO = T0 + 2 * HOUR_MS, T0 + 3 * HOUR_MS
@@ -45,7 +45,7 @@ load = {{ kind = "constant", p_kw = 160, pf = 0.85 }}
 
 [meter.dlms]
 title = "53494D0000500001"
-items = {{ "0-0:96.1.1.255" = "09087E7E7EA0077E7E7E" }}
+items = {{ "0-0:96.1.1.255" = "0908{flags}" }}
 {dlms}
 
 [[meter.client]]
@@ -86,16 +86,18 @@ def played(
     path = folder / "scenario.toml"
     client = CIPHERED if keys else ""
     path.write_text(
-        SCENARIO.format(line=line, place=place, dlms=physical + dlms, client=client, kind=kind, fault=fault)
+        SCENARIO.format(
+            line=line, place=place, dlms=physical + dlms, client=client, kind=kind, fault=fault, flags=FLAGS
+        )
     )
     where: dict[str, Any] = {"physical": 17, "address_size": 2} if wire == "hdlc" else {}
     asks = under_keys(folder, **where, **spec) if keys else DlmsSpec(client=1, **where, **spec)
     at_ms = T0 + HOUR_MS
     if wire == "hdlc":
-        with over_pty(path, "m1", asks, at_ms=at_ms, timeout_s=0.3) as (reader, station):
+        with over_pty(path, "m1", asks, at_ms=at_ms, timeout_s=0.3, profile=WITH_FLAGS) as (reader, station):
             yield reader, station.meter
     else:
-        with over_tcp(path, "m1", asks, at_ms=at_ms, timeout_s=0.3) as (reader, fleet):
+        with over_tcp(path, "m1", asks, at_ms=at_ms, timeout_s=0.3, profile=WITH_FLAGS) as (reader, fleet):
             yield reader, fleet.dlms["m1"]
 
 
