@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from math import floor
 from typing import Any
 
-from edge_agent.words import say, sentences
+from edge_agent.tariff import Estimate, Said
+from edge_agent.words import Phrase, say, sentences, spoken
 
 Data = Mapping[str, Any]
 KILO = frozenset({"W", "var", "VA", "Wh", "varh", "VAh"})
@@ -34,6 +36,16 @@ def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     """Code and sentence of what could be done next about a topic's finding."""
     code = f"finding.action.{topic}"
     return code, say(code, lang)
+
+
+def explain_estimate(estimate: Estimate, lang: str = "en") -> list[str]:
+    """What a rule would make of measured quantities, line by line, with the arithmetic."""
+    return [spoken(_phrase(said), lang) for said in estimate.said()]
+
+
+def _phrase(said: Said) -> Phrase:
+    fields = {name: _phrase(v) if isinstance(v, Said) else v for name, v in said.fields.items()}
+    return Phrase(said.code, {name: f"{v:f}" if isinstance(v, Decimal) else v for name, v in fields.items()})
 
 
 def _state(data: Data, lang: str) -> Iterator[str]:

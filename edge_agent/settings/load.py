@@ -14,6 +14,7 @@ from edge_agent.settings.placed import placed
 from edge_agent.settings.profile import Profiles
 from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Dlms, Mqtt, Paths, Site, as_instant
+from edge_agent.settings.tariff import Tariffs
 from edge_agent.settings.toml import read_toml
 
 
@@ -21,7 +22,8 @@ def load_site(path: Path | str, *, config: ConfigFiles | None = None) -> Site:
     """The site, file names made absolute. SiteError carries every mistake; hints do not stop it."""
     path = Path(path).absolute()
     parsed = read_toml(path)
-    mistakes = check_parsed(parsed, path.parent, Profiles(config or config_files()))
+    config = config or config_files()
+    mistakes = check_parsed(parsed, path.parent, Profiles(config), Tariffs(config))
     if any(m.severity == "error" for m in mistakes):
         raise SiteError(mistakes)
     try:
