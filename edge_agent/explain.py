@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.tariff import Estimate, Said
 from edge_agent.words import Phrase, say, sentences, spoken
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import Estimate, Said
 
 Data = Mapping[str, Any]
 KILO = frozenset({"W", "var", "VA", "Wh", "varh", "VAh"})
@@ -44,8 +45,16 @@ def explain_estimate(estimate: Estimate, lang: str = "en") -> list[str]:
 
 
 def _phrase(said: Said) -> Phrase:
-    fields = {name: _phrase(v) if isinstance(v, Said) else v for name, v in said.fields.items()}
-    return Phrase(said.code, {name: f"{v:f}" if isinstance(v, Decimal) else v for name, v in fields.items()})
+    from decimal import Decimal
+
+    from edge_agent.tariff import Said
+
+    def field(value: object) -> object:
+        if isinstance(value, Said):
+            return _phrase(value)
+        return f"{value:f}" if isinstance(value, Decimal) else value
+
+    return Phrase(said.code, {name: field(value) for name, value in said.fields.items()})
 
 
 def _state(data: Data, lang: str) -> Iterator[str]:

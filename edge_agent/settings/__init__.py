@@ -9,7 +9,6 @@ from edge_agent.settings.mistake import Mistake, SiteError
 from edge_agent.settings.profile import Profiles, load_profile
 from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Site
-from edge_agent.settings.tariff import Tariffs, load_tariff, terms_of
 from edge_agent.settings.toml import digest
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "Profiles",
     "Site",
     "SiteError",
-    "Tariffs",
     "check",
     "config_files",
     "device_specs",
@@ -26,6 +24,4 @@ __all__ = [
     "link_specs",
     "load_profile",
     "load_site",
-    "load_tariff",
-    "terms_of",
 ]

@@ -14,7 +14,6 @@ from edge_agent.settings.placed import placed
 from edge_agent.settings.profile import Profiles
 from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Dlms, Mqtt, Paths, Site, as_instant
-from edge_agent.settings.tariff import Tariffs
 from edge_agent.settings.toml import read_toml
 
 
@@ -23,7 +22,7 @@ def load_site(path: Path | str, *, config: ConfigFiles | None = None) -> Site:
     path = Path(path).absolute()
     parsed = read_toml(path)
     config = config or config_files()
-    mistakes = check_parsed(parsed, path.parent, Profiles(config), Tariffs(config))
+    mistakes = check_parsed(parsed, path.parent, config)
     if any(m.severity == "error" for m in mistakes):
         raise SiteError(mistakes)
     try:

@@ -161,17 +161,13 @@ def _base(
     rule: DemandRule, base: Base, part: Measured, contract: Decimal | None, demand: Decimal | None
 ) -> tuple[Decimal, Said]:
     """What is paid for, and why it is that much; what is needed is known by now."""
-    floor = max(_floors(base, part), default=ZERO) if base.kind != "contract" else ZERO
-    candidates = {
-        "contract": contract if base.kind != "measured" else None,
-        "measured": demand if base.kind != "contract" else None,
-        "floor": floor,
-    }
-    known = {why: value for why, value in candidates.items() if value is not None}
+    known: dict[str, Decimal] = {}
+    if contract is not None and base.kind != "measured":
+        known["contract" if contract == part.contract else "floor"] = contract
+    if demand is not None and base.kind != "contract":
+        known["measured"] = demand
+        known |= {"floor": max(_floors(base, part), default=ZERO)}
     why = max(known, key=lambda w: known[w])
-    if base.kind == "contract" and contract != part.contract:
-        why = "floor"  # the contract itself was raised to it
-        return contract or floor, Said("tariff.base.floor", {"quantity": tidy(contract or floor), "unit": rule.unit})
     return known[why], Said(f"tariff.base.{why}", {"quantity": tidy(known[why]), "unit": rule.unit})
 
 
