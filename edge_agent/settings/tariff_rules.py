@@ -120,9 +120,10 @@ def _check_bands(demand: Given, bands: list[Given], report: Report) -> None:
         start, to = band.get("from"), band.get("to")
         if start is None:
             return
-        if end is None or start < end:
-            report.add("tariff_band_order", band.at("from"), start=f"{start:g}",
-                       end="" if end is None else f"{end:g}")  # fmt: skip
+        if end is None:
+            report.add("tariff_band_beyond", band.at("from"), start=f"{start:g}")
+        elif start < end:
+            report.add("tariff_band_order", band.at("from"), start=f"{start:g}", end=f"{end:g}")
         if to is not None and to <= start:
             report.add("tariff_band_empty", band.at("to"), start=f"{start:g}", end=f"{to:g}")
         end = to if "to" in band.written else None

@@ -17,6 +17,8 @@ SENTENCES: dict[str, str] = {
     "check.tariff_pays_nothing.right": 'add base = {{ kind = "contract" }}, or bands',
     "check.tariff_band_order.wrong": "{where}: the band begins at {start}, inside the one before it (which ends {end})",
     "check.tariff_band_order.right": "from low to high, each from where the one before ends; only the last has no `to`",
+    "check.tariff_band_beyond.wrong": "{where}: a band from {start} on, after one that has no end",
+    "check.tariff_band_beyond.right": "give the band before it its end: to = {start}",
     "check.tariff_band_empty.wrong": "{where}: the band ends at {end} and begins at {start}",
     "check.tariff_band_empty.right": "`to` is above `from`; the last band has none",
     "check.tariff_segment.wrong": "{where}: a stretch from {start} to {end}, and the next one begins at {expected}",
