@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +27,6 @@ from edge_agent.tariff import (
     PowerFactorTable,
     Prices,
     Rule,
-    Said,
     StepTariff,
     Surcharge,
     Unmetered,
@@ -269,13 +267,6 @@ def test_v05_the_energy_of_a_month_with_a_ct_change_is_k_by_k():
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-def codes(said: Said) -> Iterator[str]:
-    yield said.code
-    for value in said.fields.values():
-        if isinstance(value, Said):
-            yield from codes(value)
-
-
 def test_an_estimate_speaks_chinese_throughout():
     english = {code for code in sentences("en") if code.startswith("tariff.")}
     assert len(english) > 40
@@ -298,26 +289,3 @@ def test_the_arithmetic_can_be_followed():
         "超出合同部分：（900 - 840）kW × 2 × 40 CNY × 17 / 30 天 = 2720.00 CNY。",
         "合计 20853.33 CNY（仅为估算，不是账单）。",
     ]
-
-
-def test_no_field_is_left_over_and_none_is_missing():
-    """Every sentence that an estimate uses names only fields that it carries."""
-    fields = {
-        code: {name for _, name, _, _ in string.Formatter().parse(text) if name}
-        for code, text in sentences("en").items()
-        if code.startswith("tariff.")
-    }
-    estimates = [
-        demand_charge(
-            rule,
-            Measured(
-                contract=Decimal(10), demand=Decimal(20), power_factor_percent=Decimal(90), intervals=(Decimal(20),)
-            ),
-            Prices({("demand", ""): number(1)}),
-            days=3,
-        )
-        for rule in [r for r in RULES.values() if isinstance(r, DemandRule)] + [FR_C4, FR_HTA, JP, IT]
-    ]
-    used = {code for estimate in estimates for line in estimate.said() for code in codes(line)}
-    assert len(used) > 15
-    assert used <= fields.keys()

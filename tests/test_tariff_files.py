@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import pytest
 import tomli
 from hypothesis import HealthCheck, event, given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.settings import ConfigFiles, Mistake, SiteError, check, config_files, load_site
 from edge_agent.settings.locate import locate
-from edge_agent.settings.tariff import Tariffs, load_tariff, terms_of
+from edge_agent.settings.tariff import DemandTable, Tariffs, load_tariff, terms_of
 from edge_agent.tariff import DemandRule, Measured, PowerFactorTable, demand_charge, number
 from tests.house.tree import ROOT
 
@@ -212,6 +213,13 @@ def test_no_two_shipped_rules_have_one_id():
     assert len(paths) >= 6
     ids = [rule.id for path in paths for rule in load_tariff(path)]
     assert len(ids) == len(set(ids))
+
+
+def test_the_guide_names_every_rule_and_key():
+    page = (ROOT / "docs/tariffs.md").read_text(encoding="utf-8")
+    rules = {rule.id for path in config_files().named("tariffs").values() for rule in load_tariff(path)}
+    keys = {f.encode_name for f in msgspec.structs.fields(DemandTable)} - {"id", "unit", "limit_ratio"}
+    assert {word for word in rules | keys if f"`{word}`" not in page} == set()
 
 
 def test_every_number_shipped_has_its_trust_mark_beside_it():

@@ -19,20 +19,30 @@ from edge_agent.tariff import (
     Base,
     DemandRule,
     Edition,
+    Flat,
     Floor,
     Measured,
     PowerFactorTable,
     Prices,
+    Said,
     StepTariff,
+    Surcharge,
+    Unmetered,
     adjustment_percent,
+    capacity_outside,
+    category_outside,
     cos_phi,
     demand_charge,
+    flat_sum,
     interval_kva,
+    kilo,
     limit,
     number,
+    power_factor_adjustment,
     step_charge,
+    unmetered,
 )
-from edge_agent.words import languages
+from edge_agent.words import languages, sentences
 
 SHIPPED = Tariffs(config_files()).rules
 ZERO = Decimal(0)
@@ -310,3 +320,60 @@ def test_without_prices_no_money_is_named(rule: DemandRule, contract: Decimal, d
 def test_a_float_is_the_number_that_was_written():
     assert number(0.1) == Decimal("0.1")
     assert number(236.2) * 100 == Decimal(23620)
+    for none in (float("nan"), float("inf"), "NaN"):
+        with pytest.raises(ValueError, match="no number"):
+            number(none)
+
+
+@given(st.floats(0, 1e9))
+def test_a_lower_bound_stays_one(watts: float):
+    assert watts / 1000 - 0.001 - 1e-6 <= float(kilo(watts))
+    assert kilo(watts) * 1000 <= number(watts)
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def codes(said: Said) -> Iterator[str]:
+    yield said.code
+    for value in said.fields.values():
+        if isinstance(value, Said):
+            yield from codes(value)
+
+
+def test_every_sentence_about_an_estimate_is_said_by_one():
+    """And with its fields: `explain_estimate` fails where one is missing."""
+    one, ten = Decimal(1), Decimal(10)
+    prices = Prices({("demand", ""): one, ("capacity", ""): one, ("excess", ""): one, ("energy", ""): one})
+    month = Measured(
+        contract=ten,
+        demand=Decimal(20),
+        installed_kva=Decimal(100),
+        energy_kwh=Decimal(26_000),
+        power_factor_percent=Decimal(90),
+        intervals=(Decimal(20),),
+        time_class="P1",
+    )
+    bare = Measured(contract=ten, demand=Decimal(4))
+    expansion, unmetered_rule = shipped("cn-expansion", Surcharge), shipped("cn-unmetered", Unmetered)
+    table = shipped("cn-pf-90", PowerFactorTable)
+    estimates = [
+        *(demand_charge(rule, month, prices, days=3) for rule in [*ANY, FR_C4, FR_HTA, BR, JP, IN, IT]),
+        *(demand_charge(rule, bare, prices) for rule in [*ANY, JP, IN]),
+        *(demand_charge(rule, Measured(), prices) for rule in [*ANY, IT]),
+        demand_charge(ANY[0], bare),
+        power_factor_adjustment(table, ten, ten, ten),
+        power_factor_adjustment(table, ten, ten),
+        power_factor_adjustment(table, ZERO, ZERO),
+        capacity_outside(expansion, ten, 3, prices, two_part=True),
+        capacity_outside(expansion, ten, 3, prices, two_part=False),
+        capacity_outside(shipped("cn-category", Surcharge), ten, 3, prices, two_part=False),
+        category_outside(shipped("cn-category", Surcharge), ten, one, ten),
+        flat_sum(shipped("cn-feed", Flat), ten),
+        unmetered(unmetered_rule, ten, "power", prices),
+        step_charge(shipped("cn-zj-step", StepTariff), Decimal(5000)),
+    ]
+    for lang in languages():
+        assert all(explain_estimate(estimate, lang) for estimate in estimates)
+    said = {code for estimate in estimates for line in estimate.said() for code in codes(line)}
+    assert said == {code for code in sentences("en") if code.startswith("tariff.")}

@@ -4,7 +4,7 @@
 asks one function and puts the `Estimate` beside its finding:
 
     rule = terms.demand("contracted-demand")
-    estimate = demand_charge(rule, Measured(contract=number(800), demand=number(900)), terms.prices)
+    estimate = demand_charge(rule, Measured(contract=kilo(capacity.contracted), demand=kilo(demand.low)), terms.prices)
     estimate.total      # Decimal, or None where no price is known
     estimate.said()     # the arithmetic, as codes and fields
 
@@ -42,6 +42,7 @@ from edge_agent.tariff.rule import (
     Terms,
     Tier,
     Unmetered,
+    kilo,
     number,
 )
 from edge_agent.tariff.step import Standing, limits_kwh, standing, step_charge
@@ -80,6 +81,7 @@ __all__ = [
     "discount_reached",
     "flat_sum",
     "interval_kva",
+    "kilo",
     "limit",
     "limits_kwh",
     "meter_capacity_kw",

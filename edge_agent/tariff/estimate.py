@@ -103,7 +103,6 @@ def priced(
     edition: Edition,
     digits: int,
     factor: Decimal = ONE,
-    at_most: bool = False,
     how: Said | None = None,
     factors: Iterable[Said] = (),
 ) -> Component:
@@ -114,14 +113,11 @@ def priced(
         "how": how if how is not None else Said("tariff.quantity", {"quantity": tidy(quantity), "unit": unit}),
         "factors": _chain(factors),
     }
-    if price is None or amount is None:
-        return Component(
-            name=name, quantity=quantity, unit=unit, amount=None, said=Said("tariff.line.silent", fields),
-            at_most=at_most,
-        )  # fmt: skip
-    fields |= {"price": tidy(price, 8), "amount": amount, "currency": edition.currency}
-    code = "tariff.line.at_most" if at_most else "tariff.line"
-    return Component(name=name, quantity=quantity, unit=unit, amount=amount, said=Said(code, fields), at_most=at_most)
+    code = "tariff.line.silent"
+    if price is not None:
+        code = "tariff.line"
+        fields |= {"price": tidy(price, 8), "amount": amount, "currency": edition.currency}
+    return Component(name=name, quantity=quantity, unit=unit, amount=amount, said=Said(code, fields))
 
 
 def _chain(factors: Iterable[Said]) -> Said:

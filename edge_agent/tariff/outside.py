@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from edge_agent.tariff.demand import DAYS_OF_MONTH
-from edge_agent.tariff.estimate import Component, Estimate, Said, priced, tidy
+from edge_agent.tariff.estimate import Component, Estimate, Said, money, priced, tidy
 from edge_agent.tariff.rule import Edition, Flat, PriceOf, Prices, Surcharge, Unmetered, Use
 
 Power = Literal["kVA", "kW"]
@@ -126,9 +126,7 @@ def _with_surcharge(edition: Edition, rule: str, made_up: Component, times: Deci
     if made_up.amount is None:
         return Estimate(edition=edition, rule=rule, components=(made_up,))
     how = Said("tariff.times_amount", {"amount": made_up.amount, "times": tidy(times)})
-    amount = priced(
-        "surcharge", times, "x", made_up.amount, edition=edition, digits=digits, at_most=True, how=how
-    ).amount
+    amount = money(times * made_up.amount, digits)
     fields = {"name": Said("tariff.part.surcharge"), "how": how, "amount": amount, "currency": edition.currency}
     surcharge = Component(
         name="surcharge",

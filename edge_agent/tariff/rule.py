@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from types import MappingProxyType
 from typing import Literal
 
@@ -280,5 +280,13 @@ class Terms:
 
 
 def number(value: float | Decimal | str) -> Decimal:
-    """A measured or written number as the shortest decimal that means it: 0.1 is 0.1."""
-    return value if isinstance(value, Decimal) else Decimal(str(value))
+    """A measured or written number as the shortest decimal that means it: 0.1 is 0.1. ValueError: it is none."""
+    found = value if isinstance(value, Decimal) else Decimal(str(value))
+    if not found.is_finite():
+        raise ValueError(f"{value} is no number to reckon with")
+    return found
+
+
+def kilo(base: float) -> Decimal:
+    """W, VA or Wh in thousands, rounded down to a whole one: the lower bound of a demand stays one."""
+    return (number(base) / 1000).quantize(Decimal("0.001"), rounding=ROUND_FLOOR)

@@ -9,7 +9,6 @@ SENTENCES: dict[str, str] = {
     "tariff.silent": "No price is known for all of this: no sum is named.",
     # one summand
     "tariff.line": "{name}: {how} x {price} {currency}{factors} = {amount} {currency}.",
-    "tariff.line.at_most": "{name}: {how} x {price} {currency}{factors}: at most {amount} {currency}.",
     "tariff.line.silent": "{name}: {how}{factors}; no price is known.",
     "tariff.line.adjustment": "{how}: on {bill} {currency} that is {amount} {currency}.",
     "tariff.line.surcharge": "{name}: {how}: at most {amount} {currency}.",

@@ -8,7 +8,6 @@ SENTENCES: dict[str, str] = {
     "tariff.total_at_most": "合计不超过 {amount} {currency}（仅为估算，不是账单）。",
     "tariff.silent": "电价不全，不给出金额。",
     "tariff.line": "{name}：{how} × {price} {currency}{factors} = {amount} {currency}。",
-    "tariff.line.at_most": "{name}：{how} × {price} {currency}{factors}，不超过 {amount} {currency}。",
     "tariff.line.silent": "{name}：{how}{factors}；电价未知。",
     "tariff.line.adjustment": "{how}：以 {bill} {currency} 为基数，调整 {amount} {currency}。",
     "tariff.line.surcharge": "{name}：{how}，不超过 {amount} {currency}。",
