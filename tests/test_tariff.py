@@ -115,6 +115,7 @@ def test_a_demand_is_charged_as_the_rule_says(case: dict[str, Any]):
     estimate = demand_charge(rule_of(case, DemandRule), measured, prices_of(case), days=case.get("days"))
     assert estimate.quantity == number(case["quantity"])
     money_is(estimate, case)
+    assert all(component.quantity for component in estimate.components), "nothing is said of what is not there"
     if "notes" in case:
         assert sorted(note.code.rsplit(".", 1)[1] for note in estimate.notes) == sorted(case["notes"])
 
@@ -125,6 +126,8 @@ def test_a_power_factor_changes_the_bill_as_the_table_says(case: dict[str, Any])
     active, reactive = number(case["active_kwh"]), number(case["reactive_kvarh"])
     assert str(cos_phi(active, reactive)) == case["cos"]
     estimate = power_factor_adjustment(table, active, reactive, optional(case, "bill"))
+    sign = "+" if number(case["percent"]) > 0 else ""
+    assert f": {sign}{number(case['percent']).normalize():f} %" in "\n".join(explain_estimate(estimate))
     assert estimate.components[0].quantity == number(case["percent"])
     money_is(estimate, case)
 
@@ -175,6 +178,7 @@ def test_capacity_outside_of_what_was_agreed(case: dict[str, Any]):
         rule_of(case, Surcharge), number(case["quantity"]), case["days"], prices_of(case), two_part=case["two_part"]
     )
     assert estimate.components[0].quantity == number(case["quantity"])
+    assert estimate.quantity == number(case["quantity"]), "what is asked on top is no capacity"
     assert estimate.at_most == ("surcharge" in case), "what is asked on top may be less, and it is said"
     money_is(estimate, case)
 

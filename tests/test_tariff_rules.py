@@ -174,6 +174,26 @@ def test_spain_now_large_meters_pay_the_root_of_the_squares():
     assert estimate.total == number("3.52")  # 0.5 x 5 x 1.4064 = 3.516
 
 
+def test_what_is_over_may_begin_above_the_contract():
+    rule = built(aggregate="sum_sq_sqrt", bands=(Band(number("1.1"), None, number(1), "excess"),))
+    measured = Measured(contract=number(100), intervals=numbers(113, 114, 110, 105))
+    assert demand_charge(rule, measured, Prices({("excess", ""): number(1)})).total == number(5)
+
+
+def test_the_higher_of_two_leasts_is_the_contract():
+    base = Base("contract", floors=(Floor(number("0.3"), "installed_kva"), Floor(number("0.9"), "highest_11_months")))
+    month = Measured(contract=number(50), installed_kva=number(200), highest_11_months=number(100))
+    assert demand_charge(built(base=base), month, price("1")).total == number(90)
+
+
+def test_a_part_without_its_price_has_no_sum():
+    prices = Prices({("excess", "P1"): number(2)})
+    parts = [Measured(contract=number(100), intervals=numbers(103), time_class=c) for c in ("P1", "P2")]
+    estimate = demand_charge(ES_1_3, parts, prices)
+    assert [c.amount for c in estimate.components] == [number(3), None]
+    assert estimate.amount("excess") is estimate.total is None
+
+
 def test_v16_united_kingdom_kva_of_a_half_hour():
     assert round(interval_kva(number(150), number(60), 30), 2) == number("323.11")
 
