@@ -107,7 +107,7 @@ def _check_demand(demand: Given, report: Report) -> None:
             report.add("tariff_key", demand.at("gate"), aggregate=aggregate)
         if "bands" not in demand.written:
             report.add("tariff_needs", demand.at("bands"), aggregate=aggregate)
-        elif len(bands) > 1 or any(band.get("to") is not None for band in bands):
+        elif any(band.get("to") is not None for band in bands):
             report.add("tariff_one_band", demand.at("bands"), aggregate=aggregate)
     elif base is None and "base" not in demand.written and not bands:
         report.add("tariff_pays_nothing", demand.at("base"))
