@@ -170,9 +170,7 @@ class Sequence3(StrEnum):
     ACB = "acb"
 
 
-def phase_sequence(
-    angles_deg: Sequence[Any], *, within_deg: float, lagging: bool = True
-) -> Sequence3 | CannotSay:
+def phase_sequence(angles_deg: Sequence[Any], *, within_deg: float, lagging: bool = True) -> Sequence3 | CannotSay:
     """From the angles of three voltages or currents. `lagging`: a meter counts them as lag (0, 120, 240 is ABC)."""
     if len(angles_deg) != 3:
         return CannotSay(Why.WRONG_SHAPE, "angles", float(len(angles_deg)), 3.0)

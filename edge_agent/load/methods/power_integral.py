@@ -71,6 +71,9 @@ class PaceTrack:
     still_low_wh: float = 0.0
     still_wh: float = 0.0
     still_high_wh: float = 0.0
+    last_moved_wh: float = 0.0  # of the last stretch alone: what flies does so at once
+    last_low_wh: float = 0.0
+    last_high_wh: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,9 @@ def add(track: PaceTrack, stretch: Stretch, *, archive: str) -> PaceTrack | Cann
         still_low_wh=track.still_low_wh + stretch.expected_low if still else 0.0,
         still_wh=track.still_wh + stretch.expected if still else 0.0,
         still_high_wh=track.still_high_wh + stretch.expected_high if still else 0.0,
+        last_moved_wh=stretch.moved_wh,
+        last_low_wh=stretch.expected_low,
+        last_high_wh=stretch.expected_high,
     )
 
 
@@ -130,7 +136,7 @@ def pace(track: PaceTrack, rule: PaceRule) -> PaceAnswer | CannotSay:
     missed = Figure(max(0.0, track.still_low_wh - track.step_wh), track.still_wh, track.still_high_wh, coverage)
     if track.still_s >= rule.stop_least_s and missed.low >= rule.stop_expected_wh and rule.stop_expected_wh > 0:
         return PaceAnswer(Pace.STOPS, rho, expected, missed, track.still_s)
-    if track.low_wh > rule.fly_expected_wh and rho.low > rule.fly:
+    if track.last_low_wh > rule.fly_expected_wh and _least(track) > rule.fly:
         return PaceAnswer(Pace.FLIES, rho, expected)
     if coverage < rule.least_coverage:
         return CannotSay(Why.COVERAGE, "power", coverage, rule.least_coverage)
@@ -140,6 +146,11 @@ def pace(track: PaceTrack, rule: PaceRule) -> PaceAnswer | CannotSay:
         return PaceAnswer(Pace.OFF, rho, expected)
     keeps = rho.low >= 1 - rule.error and rho.high <= 1 + rule.error
     return PaceAnswer(Pace.KEEPS if keeps else Pace.BETWEEN, rho, expected)
+
+
+def _least(track: PaceTrack) -> float:
+    """The least that rho of the last stretch can be."""
+    return (track.last_moved_wh - track.step_wh) / track.last_high_wh if track.last_high_wh > 0 else 0.0
 
 
 def _rho(track: PaceTrack, coverage: float) -> Figure:

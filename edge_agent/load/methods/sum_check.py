@@ -47,7 +47,6 @@ class SumTrack:
     last_day: int | None = None
     days: tuple[tuple[float, float, float], ...] = ()  # hours, main, loss
     off_days: int = 0  # in a row
-    seen_days: int = 0  # in that row and before it: days judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +185,8 @@ def _not_negative(hours: Floats, copper: Floats, loss: Floats) -> tuple[float, f
 
 
 def _learn(track: SumTrack, hours: float, main: float, loss: float, rule: SumRule) -> SumTrack:
-    return replace(track, days=(*track.days, (hours, main, loss))[-rule.keep_days :], seen_days=track.seen_days + 1)
+    return replace(track, days=(*track.days, (hours, main, loss))[-rule.keep_days :])
 
 
 def _off(track: SumTrack) -> SumTrack:
-    return replace(track, off_days=track.off_days + 1, seen_days=track.seen_days + 1)
+    return replace(track, off_days=track.off_days + 1)
