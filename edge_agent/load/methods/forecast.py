@@ -27,7 +27,7 @@ class ForecastRule:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`demand`: mean over the whole period, unit of the power. `low` alone already is what the period cannot undercut."""
+    """`demand`: mean over the whole period, unit of the power; its `low` cannot be undercut any more."""
 
     demand: Figure
     already: float  # mean over the whole period if nothing flowed from now on

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from edge_agent.load.answers import CannotSay, Why
 
 Floats = NDArray[np.float64]
+Row = Sequence[Any] | Floats
 
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution by its median absolute deviation: 1 / quantile(3/4)."""
 
 
-def column(values: Sequence[Any], what: str = "") -> Floats | CannotSay:
+def column(values: Row, what: str = "") -> Floats | CannotSay:
     """One row of numbers; None and NaN are gaps and become NaN."""
     try:
         made = np.asarray(values, np.float64)
@@ -27,7 +28,7 @@ def column(values: Sequence[Any], what: str = "") -> Floats | CannotSay:
     return made if made.size else CannotSay(Why.NO_DATA, what)
 
 
-def columns(*rows: Sequence[Any]) -> list[Floats] | CannotSay:
+def columns(*rows: Row) -> list[Floats] | CannotSay:
     """Rows that belong together: of one length."""
     out: list[Floats] = []
     for index, row in enumerate(rows):

@@ -135,7 +135,7 @@ def step(
 def run(
     track: HotSpotTrack, loads: Sequence[Any], ambients_c: Sequence[Any], minutes: float, transformer: Transformer
 ) -> tuple[HotSpotTrack, list[float]] | CannotSay:
-    """Many steps of known loads: the last track, and the hot spot at the end of each. An ambient that is missing stays."""
+    """Many steps of known loads: the last track, and the hot spot after each. A missing ambient is the last one."""
     row, air = column(loads, "loads"), column(ambients_c, "ambients_c")
     if isinstance(row, CannotSay):
         return row

@@ -77,7 +77,7 @@ def count(
 
 
 def together(one: RateCount, later: RateCount) -> RateCount:
-    """Two stretches that adjoin; another version of the archive begins anew: shares of another capacity do not add up."""
+    """Two stretches that adjoin; another version of the archive begins anew: shares of two capacities do not add up."""
     if not one.periods or one.archive != later.archive or len(one.above) != len(later.above):
         return later if later.periods else one
     if not later.periods:

@@ -34,7 +34,7 @@ class ShapeRule:
 
 @dataclass(frozen=True, slots=True)
 class ShapeTrack:
-    """Weeks, oldest first: number of the week, days counted, then sum and count per slot, working days before days off."""
+    """Weeks, oldest first: its number, days counted, then sum and count per slot, working days before days off."""
 
     archive: str = ""
     slots: int = 0

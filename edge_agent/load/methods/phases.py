@@ -30,7 +30,7 @@ class Pattern(StrEnum):
     NONE = "none"  # off, and like none of these
 
 
-_SIGNS: dict[Pattern, list[tuple[int, int, int]]] = {
+_SIGNS: dict[Pattern, list[tuple[int, ...]]] = {
     Pattern.FITS: [(1, 1, 1)],
     Pattern.ONE_LOST: [s for s in product((1, 0), repeat=3) if sum(s) == 2],
     Pattern.ONE_REVERSED: [s for s in product((1, -1), repeat=3) if s.count(-1) == 1],

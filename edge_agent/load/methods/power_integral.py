@@ -1,9 +1,9 @@
 """Energy register against the integral of power: rho = energy / expected, and whether a register stops or flies
 (domain rule 4.3; ERC28 to ERC30 of the collection terminal).
 
-The register moves in steps, so of any stretch it says its movement less or plus one step; the integral has bounds of its
-own. rho carries both, and nothing is said of a stretch in which too little is expected to tell. Secondary side: Wh as
-the meter counts, the integral divided by K.
+The register moves in steps, so of any stretch it says its movement less or plus one step; the integral has bounds of
+its own. rho carries both, and nothing is said of a stretch in which too little is expected to tell. Secondary side: Wh
+as the meter counts, the integral divided by K.
 """
 
 from __future__ import annotations

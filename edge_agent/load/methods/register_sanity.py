@@ -1,5 +1,5 @@
-"""What happened between two readings of any cumulative register: it went on, rolled over, belongs to another meter, fell
-or jumped (domain rule 4.9).
+"""What happened between two readings of any cumulative register: it went on, rolled over, belongs to another meter,
+fell or jumped (domain rule 4.9).
 
 The ledger asks the same of the registers it makes demand of, reading by reading; this is the question for two readings
 from anywhere, with the serials that were read beside them.

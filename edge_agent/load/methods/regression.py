@@ -9,15 +9,13 @@ Sources: Sen 1968 (median slope); Huber 1981, k = 1.345 (95 % efficiency at the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import Any
 
 import numpy as np
 
 from edge_agent.load.answers import CannotSay, Why
-from edge_agent.load.methods.given import Floats, columns, robust_sigma
+from edge_agent.load.methods.given import Floats, Row, columns, robust_sigma
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class Line:
     pairs: int
 
 
-def least_squares(x: Sequence[Any], y: Sequence[Any]) -> Line | CannotSay:
+def least_squares(x: Row, y: Row) -> Line | CannotSay:
     """The textbook line; one wrong pair can turn it."""
     pairs = clean(x, y)
     if isinstance(pairs, CannotSay):
@@ -44,7 +42,7 @@ def least_squares(x: Sequence[Any], y: Sequence[Any]) -> Line | CannotSay:
     return _line(*pairs, slope, intercept, sigma, 1.0, 1.0)
 
 
-def theil_sen(x: Sequence[Any], y: Sequence[Any], *, exact_pairs: int = 1000) -> Line | CannotSay:
+def theil_sen(x: Row, y: Row, *, exact_pairs: int = 1000) -> Line | CannotSay:
     """The median slope, and the intercept that halves the residuals. Pairs with a gap are left out."""
     pairs = clean(x, y)
     if isinstance(pairs, CannotSay):
@@ -56,9 +54,7 @@ def theil_sen(x: Sequence[Any], y: Sequence[Any], *, exact_pairs: int = 1000) ->
     return _line(*pairs, slope, intercept, robust_sigma(rest), _worth(rest), sqrt(pi / 2))
 
 
-def huber(
-    x: Sequence[Any], y: Sequence[Any], *, tuning: float = 1.345, rounds: int = 50, exact_pairs: int = 1000
-) -> Line | CannotSay:
+def huber(x: Row, y: Row, *, tuning: float = 1.345, rounds: int = 50, exact_pairs: int = 1000) -> Line | CannotSay:
     """Least squares in which a residual above `tuning` spreads counts no more than one of that size."""
     start = theil_sen(x, y, exact_pairs=exact_pairs)
     pairs = clean(x, y)
@@ -78,7 +74,7 @@ def huber(
     return _line(*pairs, slope, intercept, robust_sigma(rest), _worth(rest), 1.0)
 
 
-def clean(x: Sequence[Any], y: Sequence[Any]) -> tuple[Floats, Floats] | CannotSay:
+def clean(x: Row, y: Row) -> tuple[Floats, Floats] | CannotSay:
     """The pairs that have both values, three or more of them, in which x is not always the same."""
     rows = columns(x, y)
     if isinstance(rows, CannotSay):

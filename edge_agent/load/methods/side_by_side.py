@@ -72,7 +72,7 @@ def compare(
     rule: PairRule,
     hours: Sequence[str] | None = None,
 ) -> PairAnswer | CannotSay:
-    """`x`: the meter's primary A; `y`: the independent one's, same windows, in the order of time, NaN where one is missing.
+    """`x`: the meter's primary A; `y`: the independent one's, same windows, in the order of time; NaN is a gap.
 
     `rated_a`, `ratio`: of the current transformer in the archive. `class_sum`: what the accuracy classes allow the two
     to differ by, share. `hours`: class of each pair's hour, for loads that come and go with the hour.

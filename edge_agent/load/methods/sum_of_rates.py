@@ -33,7 +33,7 @@ class RatesAnswer:
 def total_against_rates(
     total: float, rates: Sequence[Any], *, step: float, spread_s: float, rule: RatesRule
 ) -> RatesAnswer | CannotSay:
-    """`step`: of the registers; `spread_s`: between the first and the last of these readings. A rate not read is None."""
+    """`step`: of the registers; `spread_s`: from the first to the last of these readings. A rate not read is None."""
     if not rates:
         return CannotSay(Why.NO_DATA, "rates")
     given = [float(r) for r in rates if isinstance(r, float | int) and not isinstance(r, bool) and isfinite(r)]
