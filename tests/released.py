@@ -16,9 +16,9 @@ from edge_agent.load.methods.side_by_side import PairRule
 from edge_agent.load.methods.sum_check import SumRule
 from edge_agent.load.methods.sum_of_rates import RatesRule
 
-STEP = StepRule(  # 4.1; settle [C]
+STEP = StepRule(  # 4.1; jump, settle [C]
     k=0.5, h=8.0, least_days=28, least_class_days=4, keep_days=60, spread_floor=0.02, confirm_days=7,
-    confirm_ratio=1.10, confirm_load=0.95, settle_days=42,
+    confirm_ratio=1.10, confirm_load=0.95, confirm_jump=1.07, settle_days=42,
 )  # fmt: skip
 PAIR = PairRule(  # 4.2; modes [C]
     least_pairs=96, least_spread=0.30, slope_margin=0.02, intercept_margin=0.02, errors=3.0, ratio_r2=0.99, snap=0.02,

@@ -146,7 +146,7 @@ def test_V13_as_days_go_by():
         seen = cusum.DayPeak(day, "work", Band(peak, peak, peak), peak)
         track, answer = cusum.seen(track, seen, archive="1", capacity_va=0.0, rule=rule)
         answers.append(said(answer, cusum.StepSeen))
-        if not answer.side:
+        if not answers[-1].side:
             # The vector holds the baseline still.
             track = cusum.StepTrack(
                 **{**_fields(track), "learnt": {"work": (150 - spread, 150.0, 150.0 + spread) * 10}}

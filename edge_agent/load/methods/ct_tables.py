@@ -69,13 +69,12 @@ def noise_floor_percent(
     return hypot(error, meter_percent, independent_percent)
 
 
-def standard_ratio(ratio: float, *, within: float) -> tuple[float, float] | None:
+def standard_ratio(ratio: float, *, within: float, secondary_a: float = 5) -> tuple[float, float] | None:
     """The standard transformer (primary, secondary, A) whose ratio lies nearest, not further off than `within`.
 
-    Of two with one ratio the one with 5 A is named: 400/5 and 80/1 would be the same, and 80/1 is no standard one.
+    `secondary_a`: what the meter behind it is made for; a transformer with another one is no candidate.
     """
-    if not (isfinite(ratio) and ratio > 0):
+    if not (isfinite(ratio) and ratio > 0) or secondary_a not in STANDARD_SECONDARIES_A:
         return None
-    options = [(abs(p / s / ratio - 1), -s, p) for s in STANDARD_SECONDARIES_A for p in STANDARD_PRIMARIES_A]
-    off, minus_s, primary = min(options)
-    return (primary, -minus_s) if off <= within else None
+    off, primary = min((abs(p / secondary_a / ratio - 1), p) for p in STANDARD_PRIMARIES_A)
+    return (primary, secondary_a) if off <= within else None

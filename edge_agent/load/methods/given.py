@@ -13,19 +13,24 @@ from edge_agent.load.answers import CannotSay, Why
 Floats = NDArray[np.float64]
 Row = Sequence[Any] | Floats
 
+LARGEST = 1e15
+"""No quantity of a network is larger, in any unit that is used here: what is counts as a gap, and no sum overflows."""
+
 MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution by its median absolute deviation: 1 / quantile(3/4)."""
 
 
 def column(values: Row, what: str = "") -> Floats | CannotSay:
-    """One row of numbers; None and NaN are gaps and become NaN."""
+    """One row of numbers; None, NaN and what no network has are gaps and become NaN."""
     try:
         made = np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError):
         return CannotSay(Why.NOT_A_NUMBER, what)
     if made.ndim != 1:
         return CannotSay(Why.WRONG_SHAPE, what, float(made.ndim), 1.0)
-    return made if made.size else CannotSay(Why.NO_DATA, what)
+    if not made.size:
+        return CannotSay(Why.NO_DATA, what)
+    return np.where(np.abs(made) <= LARGEST, made, np.nan)
 
 
 def columns(*rows: Row) -> list[Floats] | CannotSay:

@@ -83,7 +83,7 @@ def clean(x: Row, y: Row) -> tuple[Floats, Floats] | CannotSay:
     left, right = rows[0][both], rows[1][both]
     if len(left) < 3:
         return CannotSay(Why.TOO_FEW, "pairs", float(len(left)), 3.0)
-    if not np.ptp(left) > 1e-9 * float(np.abs(left).max()):
+    if not np.ptp(left) > max(1e-9 * float(np.abs(left).max()), 1e-12):
         return CannotSay(Why.NO_SPREAD, "x")
     return left, right
 
@@ -101,7 +101,7 @@ def _median_slope(x: Floats, y: Floats, exact_pairs: int) -> float:
         i = np.concatenate([order[: n - d] for d in distances])
         j = np.concatenate([order[d:] for d in distances])
     run = x[j] - x[i]
-    apart = np.abs(run) > 1e-9 * float(np.abs(x).max())
+    apart = np.abs(run) > max(1e-9 * float(np.abs(x).max()), 1e-12)
     return float(np.median((y[j][apart] - y[i][apart]) / run[apart]))
 
 

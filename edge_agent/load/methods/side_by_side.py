@@ -87,8 +87,9 @@ def compare(
     both = np.isfinite(rows[0]) & np.isfinite(rows[1])
     meter, independent = rows[0][both], rows[1][both]
     coverage = float(both.mean())
-    if len(meter) < rule.least_pairs:
-        return CannotSay(Why.TOO_FEW, "pairs", float(len(meter)), float(rule.least_pairs))
+    least = max(3, rule.least_pairs)
+    if len(meter) < least:
+        return CannotSay(Why.TOO_FEW, "pairs", float(len(meter)), float(least))
     margin_a = rule.intercept_margin * rated_a
     kinds = None if hours is None else np.asarray([str(h) for h in hours])[both]
     by_hour = None if kinds is None else _by_hour(meter, independent, kinds, margin_a, class_sum, rule)
@@ -102,17 +103,17 @@ def compare(
     if found is not None:
         low, high, share = found
         return _answer(Agreement.INTERMITTENT, line, coverage, rule, unseen=(low, high), share=share)
-    return _straight(line, ratio, margin_a, class_sum, coverage, rule)
+    return _straight(line, ratio, round(rated_a / ratio, 6), margin_a, class_sum, coverage, rule)
 
 
 def _straight(
-    line: Line, ratio: float, margin_a: float, class_sum: float, coverage: float, rule: PairRule
+    line: Line, ratio: float, secondary_a: float, margin_a: float, class_sum: float, coverage: float, rule: PairRule
 ) -> PairAnswer | CannotSay:
     """One line for all pairs: factor, constant, both or none."""
     off_slope = abs(line.slope - 1) > max(rule.errors * line.slope_se, rule.slope_margin + class_sum)
     off_constant = abs(line.intercept) > max(rule.errors * line.intercept_se, margin_a)
     constant = (line.intercept - rule.errors * line.intercept_se, line.intercept + rule.errors * line.intercept_se)
-    snapped = standard_ratio(ratio * line.slope, within=rule.snap)
+    snapped = standard_ratio(ratio * line.slope, within=rule.snap, secondary_a=secondary_a)
     other = snapped is not None and abs(snapped[0] / snapped[1] / ratio - 1) > rule.snap
     if not off_slope and not off_constant:
         return _answer(Agreement.GOOD, line, coverage, rule)
