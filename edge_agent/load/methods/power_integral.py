@@ -99,23 +99,16 @@ def add(track: PaceTrack, stretch: Stretch, *, archive: str) -> PaceTrack | Cann
         track = PaceTrack(archive)
     still = stretch.moved_wh == 0.0
     seen = max(0.0, min(1.0, stretch.coverage)) * stretch.seconds
-    return replace(
-        track,
-        seconds=track.seconds + stretch.seconds,
-        seen_s=track.seen_s + seen,
-        moved_wh=track.moved_wh + stretch.moved_wh,
-        step_wh=max(track.step_wh, stretch.step_wh),
-        low_wh=track.low_wh + stretch.expected_low,
-        value_wh=track.value_wh + stretch.expected,
-        high_wh=track.high_wh + stretch.expected_high,
-        still_s=track.still_s + stretch.seconds if still else 0.0,
-        still_low_wh=track.still_low_wh + stretch.expected_low if still else 0.0,
-        still_wh=track.still_wh + stretch.expected if still else 0.0,
-        still_high_wh=track.still_high_wh + stretch.expected_high if still else 0.0,
-        last_moved_wh=stretch.moved_wh,
-        last_low_wh=stretch.expected_low,
-        last_high_wh=stretch.expected_high,
-    )
+    return PaceTrack(
+        archive, track.seconds + stretch.seconds, track.seen_s + seen, track.moved_wh + stretch.moved_wh,
+        max(track.step_wh, stretch.step_wh), track.low_wh + stretch.expected_low, track.value_wh + stretch.expected,
+        track.high_wh + stretch.expected_high,
+        track.still_s + stretch.seconds if still else 0.0,
+        track.still_low_wh + stretch.expected_low if still else 0.0,
+        track.still_wh + stretch.expected if still else 0.0,
+        track.still_high_wh + stretch.expected_high if still else 0.0,
+        stretch.moved_wh, stretch.expected_low, stretch.expected_high,
+    )  # fmt: skip
 
 
 def restart(track: PaceTrack) -> PaceTrack:

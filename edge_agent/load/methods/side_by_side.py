@@ -62,6 +62,28 @@ class PairAnswer:
     unseen_share: float  # of the pairs
 
 
+@dataclass(frozen=True, slots=True)
+class PairTrack:
+    """The pairs of one phase since the last judgement, in the order of time; None is a gap."""
+
+    archive: str = ""
+    x: tuple[float | None, ...] = ()
+    y: tuple[float | None, ...] = ()
+    hours: tuple[str, ...] = ()
+
+
+def add(
+    track: PairTrack, x: float | None, y: float | None, *, hour: str, archive: str, keep_pairs: int
+) -> PairTrack:  # fmt: skip
+    """One more pair; the oldest go, and all of them where the archive has changed: they rest on another ratio."""
+    if track.archive != archive:
+        track = PairTrack(archive)
+    keep = max(1, keep_pairs)
+    return PairTrack(
+        archive, (*track.x, _known(x))[-keep:], (*track.y, _known(y))[-keep:], (*track.hours, hour)[-keep:]
+    )
+
+
 def compare(
     x: Sequence[Any],
     y: Sequence[Any],
@@ -151,6 +173,10 @@ def _answer(
         Figure(line.intercept - a, line.intercept, line.intercept + a, coverage),
         line.r2, line.pairs, ratio, standard, figure, share,
     )  # fmt: skip
+
+
+def _known(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
 
 
 def _modes(

@@ -45,4 +45,4 @@ def total_against_rates(
     limit = max(rule.least, (len(given) + 1) * step)
     # A register's last digit is exact; the sum of binary fractions is not.
     fits = abs(difference) <= limit + 1e-9 * abs(total)
-    return RatesAnswer(Figure(difference - step, difference, difference + len(given) * step), limit, fits)
+    return RatesAnswer(Figure(difference - len(given) * step, difference, difference + step), limit, fits)
