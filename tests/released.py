@@ -29,7 +29,9 @@ PACE = PaceRule(  # 4.3, 3.2
     stop_least_s=3600.0, least_coverage=0.9,
 )  # fmt: skip
 SUM = SumRule(least_days=28, keep_days=90, sigmas=3.0, margin=0.03, negative=0.01, least_coverage=0.95)  # 4.4
-PHASE = PhaseRule(tolerance=0.05, least_current=0.05, least_pf=0.5, pattern_within=0.04)  # 4.6
+PHASE = PhaseRule(
+    tolerance=0.05, least_current=0.05, least_pf=0.5, pattern_within=0.04, silent_share=0.05
+)  # 4.6; silent [C]
 SHAPE = ShapeRule(  # 4.7
     weeks=4, least_days=28, least_day_coverage=0.9, night_from_h=22, night_to_h=6, evening_from_h=18,
     evening_to_h=22, margin=0.10,

@@ -7,7 +7,7 @@ apart and put together. Memory is bounded by the number of classes, whatever the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import ceil, isfinite
 from typing import Any
 
@@ -55,9 +55,10 @@ def counted(kept: Distribution, values: Sequence[Any], classes: Classes) -> Dist
 
 
 def merged(one: Distribution, other: Distribution) -> Distribution:
-    keys = sorted({*one.counts, *other.counts}, key=int)
-    counts = {k: one.counts.get(k, 0) + other.counts.get(k, 0) for k in keys}
-    return replace(one, counts=counts, gaps=one.gaps + other.gaps)
+    counts = dict(one.counts)
+    for key, times in other.counts.items():
+        counts[key] = counts.get(key, 0) + times
+    return Distribution(counts, one.gaps + other.gaps)
 
 
 def percentile(kept: Distribution, share: float, classes: Classes, *, least: int = 1) -> Figure | CannotSay:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from math import exp, isfinite
 from typing import Any
 
@@ -111,13 +112,13 @@ def step(
             return begun
         track = begun
     t = transformer
-    stays = (
-        exp(-minutes / (t.k11 * t.oil_min)), exp(-minutes / (t.k22 * t.winding_min)), exp(-minutes * t.k22 / t.oil_min)
-    )  # fmt: skip
+    stays = _stays(minutes, t)
     loads = _bounded(load, track.load, t)
+    to, of = (0.0, 0.0, 0.0), -1.0
     oil, rise_1, rise_2, rates, aged = [], [], [], [], []
     for n, k in enumerate(loads):
-        to = _targets(k, ambient_c, t)
+        if k != of:
+            to, of = _targets(k, ambient_c, t), k
         oil.append(to[0] + (track.oil[n] - to[0]) * stays[0])
         rise_1.append(to[1] + (track.rise_1[n] - to[1]) * stays[1])
         rise_2.append(to[2] + (track.rise_2[n] - to[2]) * stays[2])
@@ -181,6 +182,14 @@ def new_day(track: HotSpotTrack) -> HotSpotTrack:
 
 
 # -- inside -----------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def _stays(minutes: float, t: Transformer) -> tuple[float, float, float]:
+    """What is left of the distance to where oil and both parts of the winding go, after so long."""
+    return (
+        exp(-minutes / (t.k11 * t.oil_min)), exp(-minutes / (t.k22 * t.winding_min)), exp(-minutes * t.k22 / t.oil_min)
+    )  # fmt: skip
 
 
 def _targets(load: float, ambient_c: float, t: Transformer) -> tuple[float, float, float]:

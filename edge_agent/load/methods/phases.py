@@ -49,7 +49,7 @@ class PhaseRule:
     least_current: float  # of the rated current: below, a phase tells nothing
     least_pf: float
     pattern_within: float  # a pattern this near is named
-    ratio_step: float = 0.0  # of the displayed power, as a share of it at least
+    silent_share: float  # a phase that tells nothing may carry so much of the power, and the total still be judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +97,36 @@ def series(
         each = np.where(tells, watts / product_w, np.nan)
         would = product_w / whole[:, None] @ _WIRINGS.T
     off = np.abs(would - total[:, None])
-    out: list[PhasePower | CannotSay] = []
-    for n in range(len(shown)):
-        if not isfinite(whole[n]) or not isfinite(shown[n]):
-            out.append(CannotSay(Why.NOT_A_NUMBER, "phases"))
-        elif not tells[n].any():
-            out.append(CannotSay(Why.TOO_SMALL, "current"))
-        elif not tells[n][product_w[n] > 0.05 * whole[n]].all():
-            # A phase that tells nothing by itself still moves the total.
-            out.append(CannotSay(Why.TOO_SMALL, "phase"))
-        else:
-            ratios = [float(r) if isfinite(r) else None for r in each[n]]
-            pattern, at = _nearest(off[n], float(total[n]), rule)
-            fits = abs(float(total[n]) - 1) <= rule.tolerance + rule.ratio_step
-            out.append(PhasePower(float(total[n]), (ratios[0], ratios[1], ratios[2]), fits, pattern, at))
-    return out
+    known = np.isfinite(whole) & np.isfinite(shown)
+    # A phase that tells nothing by itself still moves the total.
+    silent = ~tells & (product_w > rule.silent_share * whole[:, None])
+    mute = np.asarray(silent.any(axis=1), np.bool_)
+    some = np.asarray(tells.any(axis=1), np.bool_)
+    rows = zip(
+        known.tolist(), some.tolist(), mute.tolist(), total.tolist(), each.tolist(), off, strict=True
+    )  # fmt: skip
+    return [_told(*row, rule=rule) for row in rows]
 
 
-def _nearest(off: Any, total: float, rule: PhaseRule) -> tuple[Pattern, tuple[str, ...]]:
+def _told(
+    known: bool, tells: bool, mute: bool, total: float, each: list[float], off: Any, *, rule: PhaseRule
+) -> PhasePower | CannotSay:
+    if not known:
+        return CannotSay(Why.NOT_A_NUMBER, "phases")
+    if not tells or mute:
+        return CannotSay(Why.TOO_SMALL, "phase" if tells else "current")
+    ratios = [r if isfinite(r) else None for r in each]
+    fits = abs(total - 1) <= rule.tolerance
+    pattern, at = (Pattern.FITS, ()) if fits else _nearest(off.tolist(), rule)
+    return PhasePower(total, (ratios[0], ratios[1], ratios[2]), fits, pattern, at)
+
+
+def _nearest(off: Sequence[float], rule: PhaseRule) -> tuple[Pattern, tuple[str, ...]]:
     """The pattern that is nearest, and its phases where only one choice of them is near."""
-    if abs(total - 1) <= rule.tolerance + rule.ratio_step:
-        return Pattern.FITS, ()
     near = [k for k in range(1, len(_PATTERNS)) if off[k] <= rule.pattern_within]
     if not near:
         return Pattern.NONE, ()
     best = min(near, key=lambda k: off[k])
-    if _PATTERNS[best] is Pattern.ALL_REVERSED:
-        return Pattern.ALL_REVERSED, ("L1", "L2", "L3")
     same = [k for k in near if _PATTERNS[k] is _PATTERNS[best]]
     if len(same) > 1:
         return _PATTERNS[best], ()
@@ -154,12 +157,12 @@ def negative_sequence(line_voltages: Sequence[Any]) -> Figure | CannotSay:
     row = _three(line_voltages)
     if isinstance(row, CannotSay):
         return row
-    a, b, c = row
+    a, b, c = (v / max(row) for v in row)
     if max(row) > sum(row) - max(row):
         return CannotSay(Why.NOT_POSSIBLE, "triangle")
     beta = (a**4 + b**4 + c**4) / (a**2 + b**2 + c**2) ** 2
     root = sqrt(max(0.0, 3 - 6 * beta))
-    made = sqrt(max(0.0, 1 - root) / (1 + root))
+    made = min(1.0, sqrt(max(0.0, 1 - root) / (1 + root)))
     return Figure(made, made, made)
 
 
@@ -197,4 +200,4 @@ def _three(values: Sequence[Any]) -> list[float] | CannotSay:
         return CannotSay(Why.WRONG_SHAPE, "phases", float(len(row)), 3.0)
     if not all(isfinite(v) and v >= 0 for v in row):
         return CannotSay(Why.NOT_A_NUMBER, "phases")
-    return row if max(row) > 0 else CannotSay(Why.TOO_SMALL, "phases", 0.0)
+    return row if max(row) > 1e-9 else CannotSay(Why.TOO_SMALL, "phases", max(row))

@@ -237,7 +237,7 @@ def _by_hour(
         return None
     telling = [
         (low, high, kind) for kind, low, high in off
-        if low / max(float(np.median(meter[kinds == kind])), 1e-9) * loaded > 2 * margin_a
+        if low / max(float(np.median(meter[kinds == kind])), 1e-9) * loaded > margin_a
     ]  # fmt: skip
     if not telling:
         return None

@@ -90,7 +90,7 @@ def seen(
         if loss.high < floor:
             return _off(track), SumAnswer(Balance.NEGATIVE, loss, 0.0, 0.0, loss.value / main.value, track.off_days + 1)
         return _learn(track, hours, main.value, loss.value, rule), known
-    no_load, copper, sigma = fitted(track.days)
+    no_load, copper, sigma = fitted(track.days, sigmas=rule.sigmas)
     expected = no_load * hours + copper * main.value**2 / hours
     limit = expected + max(rule.sigmas * sigma, rule.margin * main.value)
     if loss.high < floor:
@@ -110,8 +110,11 @@ def seen(
     return track, answer
 
 
-def fitted(days: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
-    """No-load part per hour, copper factor, spread of what is left: from (hours, main, loss)."""
+def fitted(days: Sequence[tuple[float, float, float]], *, sigmas: float) -> tuple[float, float, float]:
+    """No-load part per hour, copper factor, spread of what is left: from (hours, main, loss).
+
+    Days further off than `sigmas` spreads are left out, and the rest fitted again.
+    """
     hours, main, loss = (np.array(c, np.float64) for c in zip(*days, strict=True))
     copper = main**2 / hours
     keep = np.ones(len(loss), np.bool_)
@@ -120,7 +123,7 @@ def fitted(days: Sequence[tuple[float, float, float]]) -> tuple[float, float, fl
         a, b = _not_negative(hours[keep], copper[keep], loss[keep])
         rest = loss - a * hours - b * copper
         sigma = robust_sigma(rest)
-        near = np.abs(rest - np.median(rest)) <= 3 * max(sigma, 1e-12 * float(np.abs(loss).max()))
+        near = np.abs(rest - np.median(rest)) <= sigmas * max(sigma, 1e-12 * float(np.abs(loss).max()))
         if near.sum() < 3 or bool((near == keep).all()):
             break
         keep = near
