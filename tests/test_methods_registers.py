@@ -328,7 +328,7 @@ def test_half_is_rounded_up(value: float, rounded: str):
 
 
 def test_a_coarse_register_is_off_only_where_its_bounds_are():
-    at_the_end = paced(meter([2500.0] * 96, factor=1.06, step_wh=1000.0))[-1]
+    at_the_end = paced(meter([2500.0] * 96, factor=1.068, step_wh=1000.0))[-1]
     assert isinstance(at_the_end, PaceAnswer)
     assert at_the_end.rho.value > 1.05
     assert at_the_end.pace is Pace.BETWEEN
