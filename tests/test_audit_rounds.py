@@ -10,7 +10,7 @@ import pytest
 from edge_agent.audit.phases import CURRENT, FACTOR, LINE, POWER, VOLTAGE
 from edge_agent.load.views import Block, Claim, LoadView, Mean, Role, Round, Witnessed
 from edge_agent.model import EVENTS, Ms, Quantity
-from tests.on_paper import MINUTE_MS, local_ms, published
+from tests.on_paper import DAY_MS, MINUTE_MS, local_ms, published
 from tests.stories import Office, Played, Player, cases, told_alike_after_restarts, told_as_written
 
 RELEASES, TOPICS = published()
@@ -112,16 +112,18 @@ def word_of(changes: Mapping[str, Any], told_ms: Ms) -> Witnessed:
 
 
 def play_blocks(case: Mapping[str, Any], office: Office) -> Played:
-    """`shows`: so many quarter hours, with means of voltages, or currents, and what of it was covered."""
+    """`shows`: so many blocks, with means of a good day but for what differs. Longer than a quarter hour: told by days."""
     end_ms, told, start_ms = local_ms(case["start"]), [], local_ms(case["start"])
+    long_ms = case.get("block_min", 15) * MINUTE_MS
     for count, changes in case["shows"]:
         end_ms += changes.get("gap_min", 0) * MINUTE_MS
         for _ in range(count):
-            end_ms += 15 * MINUTE_MS
+            end_ms += long_ms
             means = {q: Mean(v, v, v, changes.get("coverage", 1.0)) for q, v in shown(case, changes).items()}
-            view = LoadView(end_ms, blocks=[Block("p", Role.METER, end_ms - 15 * MINUTE_MS, end_ms, means)])
+            view = LoadView(end_ms, blocks=[Block("p", Role.METER, end_ms - long_ms, end_ms, means)])
             now = office.look(view) + office.confirm({"p": end_ms}, end_ms)
-            told += [f"{(end_ms - start_ms) // MINUTE_MS} {step}" for step in now]
+            passed = (end_ms - start_ms) // (DAY_MS if long_ms > 15 * MINUTE_MS else MINUTE_MS)
+            told += [f"{passed} {step}" for step in now]
     return Played(told, case["expect"], office)
 
 
@@ -139,7 +141,8 @@ def play_status(case: Mapping[str, Any], office: Office) -> Played:
             before = len(office.steps)
             now = office.look(LoadView(at_ms, claims=[claim]))
             keys = [s.key for s in office.steps[before:]]
-            told += [f"{(at_ms - start_ms) // MINUTE_MS} {step} {k}" for step, k in zip(now, keys, strict=True)]
+            named = zip(now, [*keys, *[""] * len(now)], strict=False)
+            told += [f"{(at_ms - start_ms) // MINUTE_MS} {step} {key}".rstrip() for step, key in named]
     return Played(told, case["expect"], office)
 
 
