@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from edge_agent.audit.phases import CURRENT, FACTOR, LINE, POWER, VOLTAGE
-from edge_agent.load.views import Block, Claim, LoadView, Mean, Role, Round, Witnessed
-from edge_agent.model import EVENTS, Ms, Quantity
+from edge_agent.load.views import Block, Claim, LoadView, Mean, Role
+from edge_agent.model import Quantity
 from tests.on_paper import DAY_MS, MINUTE_MS, local_ms, published
+from tests.on_rounds import rounds_of, shown
 from tests.stories import Office, Played, Player, cases, told_alike_after_restarts, told_as_written
 
 RELEASES, TOPICS = published()
-VOLTS, AMPS, PF = 230.0, 200.0, 0.9
-"""What the factory's meter shows on a good day, per phase: half of the rated current."""
 
 # -- rounds in, steps out -------------------------------------------------------------------------------------------
-
-Shown = dict[Quantity, float]
 
 
 def play_rounds(case: Mapping[str, Any], office: Office) -> Played:
@@ -36,83 +32,11 @@ def play_rounds(case: Mapping[str, Any], office: Office) -> Played:
     return Played(told, case["expect"], office)
 
 
-def rounds_of(case: Mapping[str, Any], start_ms: Ms) -> Iterator[tuple[Ms, Round | None, list[Witnessed]]]:
-    """Each at its time; a round after a gap continues none."""
-    every_ms = round(case.get("every_s", 15) * 1000)
-    now_ms, last = start_ms - every_ms, None
-    for count, changes in case["shows"]:
-        now_ms += round(changes.get("gap_s", 0) * 1000)
-        says = [word_of(changes, now_ms + every_ms)] if "says" in changes else []
-        if not count:
-            now_ms += every_ms
-            yield now_ms, None, says
-        for number in range(count):
-            now_ms += every_ms
-            now = shown(case, changes)
-            follows = last is not None and not (number == 0 and "gap_s" in changes)
-            stale = frozenset(q for q in now if any(q.startswith(kind) for kind in changes.get("stale", ())))
-            yield (
-                now_ms,
-                Round(
-                    "p", "m1", Role.METER, last.end_ms if follows and last else now_ms, now_ms,
-                    last.now if follows and last else now, now, stale, changes.get("spread_s", 0) * 1000,
-                    frozenset(Quantity(q) for q in case["asked"]) if "asked" in case else ASKED[case.get("shape", "")],
-                ),
-                says if number == 0 else [],
-            )  # fmt: skip
-            last = Round("p", "m1", Role.METER, now_ms, now_ms, now, now)
-
-
-ASKED = {
-    "": frozenset((*VOLTAGE, *CURRENT, *POWER, *FACTOR, Quantity.ACTIVE_POWER)),
-    "total": frozenset((*VOLTAGE, *CURRENT, Quantity.ACTIVE_POWER, Quantity.POWER_FACTOR)),
-    "line": frozenset((*LINE, CURRENT[0], CURRENT[2], Quantity.ACTIVE_POWER)),
-    "voltages": frozenset(VOLTAGE),
-}
-
-
-def shown(case: Mapping[str, Any], changes: Mapping[str, Any]) -> Shown:
-    """A good day, with the case's and then the row's changes; "none" is a value that did not come."""
-    good: dict[str, Any] = {}
-    for place in "123":
-        good |= {f"u{place}": VOLTS, f"i{place}": AMPS, f"pf{place}": PF, f"ul{place}": 400.0}
-    for what in (case.get("day", {}), changes):
-        for key, value in what.items():
-            good |= {f"{key}{p}": value for p in "123"} if key in {"u", "i", "pf", "ul", "p"} else {key: value}
-    out: Shown = {}
-    total = 0.0
-    for place in range(3):
-        u, i, cos = (good[f"{what}{place + 1}"] for what in ("u", "i", "pf"))
-        p = good.get(f"p{place + 1}", 0.0 if "none" in (u, i, cos) else u * i * cos)
-        named = (VOLTAGE[place], u), (CURRENT[place], i), (FACTOR[place], cos), (LINE[place], good[f"ul{place + 1}"])
-        out |= {q: float(v) for q, v in (*named, (POWER[place], p)) if v != "none"}
-        total += 0.0 if p == "none" else p
-    out[Quantity.ACTIVE_POWER] = float(good.get("ptotal", total))
-    out[Quantity.POWER_FACTOR] = float(good.get("pftotal", PF))
-    asked = frozenset(map(Quantity, case["asked"])) if "asked" in case else ASKED[case.get("shape", "")]
-    return {q: v for q, v in out.items() if q in asked}
-
-
-def word_of(changes: Mapping[str, Any], told_ms: Ms) -> Witnessed:
-    """The meter's counter rose within the last quarter of an hour, or `ago_min` minutes ago; or its log says when."""
-    code = changes["says"]
-    assert code in EVENTS
-    end_ms = told_ms - round(changes.get("ago_min", 0) * MINUTE_MS)
-    start_ms = end_ms - 15 * MINUTE_MS
-    known = not changes.get("serial_unknown", False)
-    if changes.get("log"):
-        return Witnessed("p", "m1", code, f"{end_ms}-0", 1, ("log",), end_ms, end_ms, told_ms, logged_ms=(end_ms,))
-    return Witnessed(
-        "p", "m1", code, f"b-{end_ms}", 1, ("counter",), start_ms, end_ms, told_ms, 3, 4, start_ms, end_ms,
-        serial_known=known,
-    )  # fmt: skip
-
-
 # -- means over blocks in, steps out ----------------------------------------------------------------------------------
 
 
 def play_blocks(case: Mapping[str, Any], office: Office) -> Played:
-    """`shows`: so many blocks, with means of a good day but for what differs. Longer than a quarter hour: told by days."""
+    """`shows`: so many blocks, with means of a good day but for what differs; long ones are told by days."""
     end_ms, told, start_ms = local_ms(case["start"]), [], local_ms(case["start"])
     long_ms = case.get("block_min", 15) * MINUTE_MS
     for count, changes in case["shows"]:
