@@ -13,7 +13,7 @@ from math import hypot
 from typing import Any
 
 from edge_agent.audit.phases import CURRENT, FACTOR, POWER, REACTIVE, VOLTAGE, End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.methods.phases import PhasePower, PhaseRule, consistency
 from edge_agent.load.views import LoadView
@@ -28,13 +28,13 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     )  # fmt: skip
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off, least_pf, silent, spread_ms = (
         params["tolerance"], params["least_pf"], params["silent_share"], params["spread_s"] * 1000,
     )  # fmt: skip
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         asked = seen.asked
         if not (seen.has_u and seen.has_i) or not _tells(asked):
             return None
