@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from math import inf
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +19,7 @@ from edge_agent.audit.lifecycle import Lifecycle, lifetime
 from edge_agent.audit.phases import CURRENT, FACTOR, POWER, VOLTAGE
 from edge_agent.audit.release import ReleaseError
 from edge_agent.audit.topic import Answer, Verdict
+from edge_agent.audit.topics.met_ct_oversized import Histogram
 from edge_agent.image import Snapshot
 from edge_agent.load.points import LoadPoint
 from edge_agent.load.rounds import Sampler
@@ -156,6 +158,34 @@ def test_a_phase_that_is_reversed_is_told_from_a_larger_one_that_is_lost():
         (verdict,) = verdicts_of("met-power-consistency", round_of({**loads, **changes}), ct=None, imax_a=100)
         assert verdict.measured["ratio"] == pytest.approx(25 / 45, abs=5e-4)
         assert (verdict.measured["pattern"], verdict.measured["at"]) == said_
+
+
+def test_what_is_not_counted_is_an_estimate_from_the_phases_that_are_alive():
+    (verdict,) = [v for v in verdicts_of("met-volt-loss", round_of({"u2": 30})) if v.answer is Answer.BREACH]
+    assert verdict.key == "l2"
+    assert verdict.measured["not_counted_estimate_va"] == pytest.approx((230 - 30) * 200, abs=50)
+    assert verdict.measured["voltage_share"] == pytest.approx(30 / 230.94, abs=1e-4)
+
+
+def test_a_histogram_begins_anew_when_the_archive_changes():
+    """A month at 15 % of the rated current, in the middle of which the ratio is corrected: too few days of each."""
+    release = RELEASES["met-ct-oversized"]
+    study = Histogram(release)
+    found: list[Verdict] = []
+    archives = [
+        archive_of({"ct": [{"from": date(2024, 1, 1), "ratio": ratio, "state": "verified"}]})
+        for ratio in ("400/5", "300/5")
+    ]
+    for hour in range(31 * 24 + 1):
+        archive = archives[hour >= 15 * 24]
+        end_ms = local_ms("2026-03-01 00:00") + (hour + 1) * 3_600_000
+        means = {q: Mean(60.0, 60.0, 60.0, 1.0) for q in CURRENT}
+        view = LoadView(end_ms, blocks=[Block("p", Role.METER, end_ms - 3_600_000, end_ms, means)])
+        shown_ = replace(view, studied=study.feed(view, archive))
+        found += TOPICS["met-ct-oversized"].examine(shown_, archive, release)
+    assert [(v.answer, v.reason) for v in found] == [(Answer.UNKNOWN, "too_few_days")]
+    with pytest.raises(ValueError, match="bins"):
+        Histogram(release).restore({"months": {"p": {**study.dump()["months"]["p"], "counts": [1, 2]}}})
 
 
 def round_of(changes: dict[str, Any], case: dict[str, Any] | None = None) -> LoadView:

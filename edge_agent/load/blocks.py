@@ -63,6 +63,7 @@ class Blocks:
         """The wall clock was set: blocks of the old grid are dropped."""
         self._running.clear()
         self._since.clear()
+        self._ended.clear()
 
     def _take(self, each: Round) -> None:
         period_ms, offset_ms = self._grid[each.point]
