@@ -63,6 +63,7 @@ def rounds_of(case: Mapping[str, Any], start_ms: Ms) -> Iterator[tuple[Ms, Round
                     "p", "m1", Role.METER, last.end_ms if follows and last else now_ms, now_ms,
                     last.now if follows and last else now, now, stale, changes.get("spread_s", 0) * 1000,
                     asked_of(case),
+                    {q: now_ms - round(0 if q in POWER else changes.get("spread_s", 0) * 1000) for q in now},
                 ),
                 says if number == 0 else [],
             )  # fmt: skip

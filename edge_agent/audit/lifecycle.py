@@ -266,7 +266,7 @@ class Lifecycle:
         """Not above the limit, and nothing of it is open: only what was held is let go."""
         track.last_end_ms = verdict.end_ms
         track.parked_ms = (track.parked_ms or verdict.start_ms) if verdict.answer is Answer.UNKNOWN else None
-        let_go = [c.interrupted(x.open) for x, c in zip(release.levels, track.levels, strict=True)]
+        let_go = [c.interrupted(x.open, verdict) for x, c in zip(release.levels, track.levels, strict=True)]
         if any(let_go):
             out.changed[track.id] = track
 
@@ -288,7 +288,7 @@ class Lifecycle:
                 if count.exceeded(verdict, level.open, day):
                     met = index
             else:
-                count.interrupted(level.open)
+                count.interrupted(level.open, verdict)
         return met
 
     def _confirm_or_open(self, track: Track, release: Release, verdict: Verdict, met: int, out: Lifetime) -> None:

@@ -113,7 +113,7 @@ class Rounds:
         start_ms, before = (last.end_ms, last.now) if last is not None and near else (end_ms, now)
         held.last = Round(
             sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms,
-            sampler.quantities,
+            sampler.quantities, {q: held.latest[q][0] for q in now},
         )  # fmt: skip
         held.fresh = {}
         self._out.append(held.last)

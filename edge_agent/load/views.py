@@ -162,6 +162,8 @@ class Round:
     spread_ms: Ms = 0
     asked: frozenset[Quantity] = frozenset()
     """What the device is asked for at all: what of it is not in `now` did not come."""
+    read_ms: Mapping[Quantity, Ms] = field(default_factory=dict)
+    """When each value of `now` was read."""
 
 
 class Mean(NamedTuple):

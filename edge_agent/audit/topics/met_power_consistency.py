@@ -8,70 +8,99 @@ be said: the elements do not see the phases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import hypot
 from typing import Any
 
-from edge_agent.audit.phases import CURRENT, FACTOR, POWER, REACTIVE, VOLTAGE, End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
+from edge_agent.audit.phases import CURRENT, FACTOR, POWER, REACTIVE, VOLTAGE, Seen, seen_in
+from edge_agent.audit.sampled import BETWEEN, BREACH, UNKNOWN
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.methods.phases import Pattern, PhasePower, PhaseRule, consistency
 from edge_agent.load.views import LoadView
 from edge_agent.model import Quantity
 
 Values = Mapping[Quantity, float]
+BESIDE = (*VOLTAGE, *CURRENT, *FACTOR, *REACTIVE, Quantity.POWER_FACTOR)
 
 
 def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
-    yield from judge_rounds(
-        view, site, _ask(release), measure=lambda seen, place: _measure(seen, release), whole=True
+    for seen in seen_in(view, site):
+        if not (seen.places and seen.has_u and seen.has_i and _tells(seen.asked)):
+            continue
+        values = _of_one_moment(seen, release.params["spread_s"] * 1000)
+        if values is not None:
+            yield _judge(seen, values, release)
+
+
+def _of_one_moment(seen: Seen, spread_ms: float) -> Values | str | None:
+    """What belongs together; None: nothing new to compare; a reason where it was read too far apart.
+
+    A meter may be asked for powers more often than for the rest, and just before it: then the rest belongs to the
+    powers of the round before.
+    """
+    each, now = seen.round, seen.now.values
+    if each.stale and not each.stale.isdisjoint((*VOLTAGE, *CURRENT)):
+        return None
+    times = [each.read_ms[q] for q in BESIDE if q in each.read_ms and q not in each.stale]
+    first_ms, last_ms = (min(times), max(times)) if times else (seen.end_ms, seen.end_ms)
+    if max(seen.end_ms, last_ms) - min(first_ms, seen.end_ms - each.spread_ms) <= spread_ms:
+        return now
+    if seen.start_ms < seen.end_ms and max(last_ms, seen.start_ms) - min(first_ms, seen.start_ms) <= spread_ms:
+        before = seen.before.values
+        return {q: v for q, v in now.items() if q not in _POWERS} | {q: before[q] for q in _POWERS if q in before}
+    return "not_at_once"
+
+
+_POWERS = frozenset((*POWER, *REACTIVE, Quantity.ACTIVE_POWER))
+
+
+def _judge(seen: Seen, values: Values | str, release: Release) -> Verdict:
+    """One moment: it is the release that asks for several, and for how long."""
+    compared = values if isinstance(values, str) else _apart(seen, values, release)
+    if isinstance(compared, str):
+        return Verdict(seen.point, UNKNOWN, seen.start_ms, seen.end_ms, block=False, reason=compared)
+    if compared is None:
+        return Verdict(seen.point, BETWEEN, seen.start_ms, seen.end_ms, 0.0, 1.0, block=False)
+    off = release.params["tolerance"]
+    low, high = compared - off, compared + off
+    if low <= release.levels[0].above:
+        if high < release.clear.below:
+            return seen.clear
+        return Verdict(seen.point, BETWEEN, seen.start_ms, seen.end_ms, low, high, block=False)
+    return Verdict(
+        seen.point, BREACH, seen.start_ms, seen.end_ms, low, high, decided_ms=seen.end_ms, confirmed=True, block=False,
+        sampled=True, measured=_measure(seen, values, release) if not isinstance(values, str) else {},
+        facts=seen.facts(),
     )  # fmt: skip
 
 
-def _ask(release: Release) -> Callable[[Seen], Ask]:
-    params, above, below = release.params, release.levels[0].above, release.clear.below
-    off, least_pf, silent, spread_ms = (
-        params["tolerance"], params["least_pf"], params["silent_share"], params["spread_s"] * 1000,
-    )  # fmt: skip
-
-    def ask(seen: Seen) -> Ask:
-        asked = seen.asked
-        if not (seen.has_u and seen.has_i) or not _tells(asked):
-            return None
-        if seen.ratings.wiring == "3p3w":
-            return "wiring_3p3w"
-        if seen.round.spread_ms > spread_ms:
-            return "not_at_once"
-        amps = seen.amps(params)
-        if amps is None:
-            return "rating_unknown"
-        places, signed, least_a = seen.places, seen.ratings.generation, params["loaded"] * amps[0]
-
-        def look(end: End) -> list[Said]:
-            values = end.values
-            shown, whole, mute = values.get(Quantity.ACTIVE_POWER), 0.0, 0.0
-            summed: float | None = 0.0
-            for place, i in zip(places, end.i, strict=True):
-                u, cos, p = values.get(VOLTAGE[place]), _cos_phi(values, place), values.get(POWER[place])
-                if u is None or i is None or cos is None:
-                    return ["no_power"]
-                watts = u * i * cos
-                if i <= least_a or cos <= least_pf:
-                    mute += watts
-                whole += -watts if signed and p is not None and p < 0 else watts
-                summed = None if summed is None or p is None else summed + p
-            shown = summed if shown is None else shown
-            if shown is None:
-                return ["no_power"]
-            if abs(whole) < 1.0 or mute > silent * abs(whole):
-                return [(BETWEEN, 0.0, 1.0)]
-            apart = abs(shown / whole - 1)
-            low, high = apart - off, apart + off
-            return [(BREACH if low > above else CLEAR if high < below else BETWEEN, low, high)]
-
-        return look
-
-    return ask
+def _apart(seen: Seen, values: Values, release: Release) -> float | str | None:
+    """How far the power shown is from what the rest makes, as a share of that; None: too little flows to tell."""
+    params = release.params
+    if seen.ratings.wiring == "3p3w":
+        return "wiring_3p3w"
+    amps = seen.amps(params)
+    if amps is None:
+        return "rating_unknown"
+    least_a, least_pf, signed = params["loaded"] * amps[0], params["least_pf"], seen.ratings.generation
+    shown, whole, mute = values.get(Quantity.ACTIVE_POWER), 0.0, 0.0
+    summed: float | None = 0.0
+    for place in seen.places:
+        u, i = values.get(VOLTAGE[place]), values.get(CURRENT[place])
+        cos, p = _cos_phi(values, place), values.get(POWER[place])
+        if u is None or i is None or cos is None:
+            return "no_power"
+        watts = u * abs(i) * cos
+        if abs(i) <= least_a or cos <= least_pf:
+            mute += watts
+        whole += -watts if signed and p is not None and p < 0 else watts
+        summed = None if summed is None or p is None else summed + p
+    shown = summed if shown is None else shown
+    if shown is None:
+        return "no_power"
+    if abs(whole) < 1.0 or mute > params["silent_share"] * abs(whole):
+        return None
+    return abs(shown / whole - 1)
 
 
 def _tells(asked: frozenset[Quantity]) -> bool:
@@ -94,9 +123,10 @@ def _cos_phi(values: Values, place: int) -> float | None:
     return None if total is None else abs(total)
 
 
-def _measure(seen: Seen, release: Release) -> dict[str, Any]:
+def _measure(seen: Seen, values: Values, release: Release) -> dict[str, Any]:
     """The ratio of the whole and of each phase, and what wiring would look like it."""
-    out, values, params = seen.measured(), seen.now.values, release.params
+    out, params = seen.measured(), release.params
+    out |= {f"{q.value}_w": round(values[q], 3) for q in (*POWER, Quantity.ACTIVE_POWER) if q in values}
     amps = seen.amps(params)
     found = consistency(
         [values.get(q) for q in VOLTAGE], [values.get(q) for q in CURRENT],
