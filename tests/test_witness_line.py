@@ -33,7 +33,7 @@ from simulator.line.station import seat
 from simulator.line.uart import Format
 from simulator.line.virtual import LoopClock, run_virtual
 from simulator.line.wire import PacedLine
-from simulator.shape import constant
+from simulator.shape import Curve, constant
 from tests import figures
 from tests.lines import T0
 from tests.on_paper import MINUTE_MS, archive_of
@@ -77,13 +77,15 @@ class BootClock:
 class Site:
     """A factory's meter on its line; agents come and go, their store stays."""
 
-    def __init__(self, *happened: Happened, events: Sequence[Fell] = (), p_kw: float = 100.0, **items: Any) -> None:
+    def __init__(
+        self, *happened: Happened, events: Sequence[Fell] = (), p_kw: float = 100.0, curve: Curve | None = None,
+        **items: Any,
+    ) -> None:  # fmt: skip
         self.line = PacedLine(Format(9600, "E"))
         plate = Nameplate("000000123456", ct=80.0)
+        curve = constant(p_kw * 1000, 0.9, origin_ms=T0) if curve is None else curve
         registers = {"active_energy_import": 1_234_560.0}
-        self.meter = SimMeter(
-            PROFILE, constant(p_kw * 1000, 0.9, origin_ms=T0), plate, start_ms=T0, registers=registers, events=events
-        )
+        self.meter = SimMeter(PROFILE, curve, plate, start_ms=T0, registers=registers, events=events)
         clock = LoopClock(self.line.loop, T0)
         self.station = Dlt645Station("m1", METER, Items(self.meter, METER, happened=happened, **items), clock)
         seat(self.station, self.line, clock)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from edge_agent.audit.topic import Opening, Verdict
+from edge_agent.audit.topic import Answer, Opening, Verdict
 from edge_agent.model import Fact, FactSource, FactState, Ms
 
 
@@ -25,9 +25,16 @@ class LevelCount:
     days: list[int] = field(default_factory=list)  # local days as ordinals
     hold_from: Ms | None = None
     hold_to: Ms | None = None
+    recent: list[Ms | None] = field(default_factory=list)  # of the last verdicts: the end of one above, else None
 
     def exceeded(self, verdict: Verdict, opening: Opening, day: int) -> bool:
         """Count a verdict above this level; whether the level's opening is met."""
+        if opening.hold_s is not None and 0 < opening.hold_s <= verdict.held_s:
+            return True
+        if opening.hold_s is not None and verdict.held_s:
+            return False
+        if opening.hold_s is not None and opening.k > 1:
+            return self._mostly(verdict, opening, opening.hold_s)
         if opening.hold_s is not None and verdict.periods > 1:
             self.interrupted()
             return False
@@ -47,9 +54,34 @@ class LevelCount:
         self.windows = [w for w in self.windows if w[1] > verdict.end_ms - span or w[1] == verdict.end_ms]
         return len(self.windows) >= opening.k
 
-    def interrupted(self) -> None:
-        """An answer that is not above this level breaks a hold, never a count."""
+    def interrupted(self, opening: Opening | None = None, verdict: Verdict | None = None) -> bool:
+        """An answer that is not above this level breaks a hold, never a count; whether there was one."""
+        if opening is not None and opening.k > 1 and opening.hold_s is not None:
+            if verdict is None or verdict.answer is Answer.UNKNOWN or not self.recent:
+                return False
+            self._pass(verdict, opening, None)
+            return True
+        broken = self.hold_from is not None
         self.hold_from = self.hold_to = None
+        return broken
+
+    def _mostly(self, verdict: Verdict, opening: Opening, hold_s: int) -> bool:
+        """A hold that `k` of the last `n` verdicts carry; it begins with the end of the first: that is when it was."""
+        self._pass(verdict, opening, verdict.end_ms)
+        above = [end_ms for end_ms in self.recent if end_ms is not None]
+        if self.hold_from is None or len(above) < opening.k:
+            self.hold_from = above[0]
+        return len(above) >= opening.k and verdict.end_ms - self.hold_from >= hold_s * 1000
+
+    def _pass(self, verdict: Verdict, opening: Opening, above_ms: Ms | None) -> None:
+        """Remember a verdict; what lies before a gap longer than `n` of them is forgotten."""
+        gap_ms = verdict.start_ms - (verdict.start_ms if self.hold_to is None else self.hold_to)
+        if gap_ms > opening.n * max(1, verdict.end_ms - verdict.start_ms):
+            self.recent, self.hold_from = [], None
+        self.recent = [*self.recent, above_ms][-opening.n :]
+        self.hold_to = verdict.end_ms
+        if above_ms is None and not any(self.recent):
+            self.recent, self.hold_from, self.hold_to = [], None, None
 
 
 @dataclass(slots=True)
@@ -105,6 +137,8 @@ class FindingState:
     clear_owed: str = ""  # why the last episode ended, while that is still to be told with the day's counts
     clear_ms: Ms = 0
     origin: str = "agent"
+    from_ms: Ms = 0  # of its last episode: the start of what opened it, its hold included
+    last_ms: Ms = 0  # and the end of the last breach of it
 
 
 @dataclass(slots=True)

@@ -107,14 +107,17 @@ class Rounds:
             return  # a slow register alone is no round; it is carried into the next
         first_ms, end_ms = min(brisk), max(brisk)
         now = _primary(sampler, held.latest, end_ms, sampler.vouched_ms)
-        stale = frozenset(q for q in now if held.latest[q][0] < first_ms)
+        stale = frozenset(now.keys() - held.fresh.keys())
         last = held.last
         near = last is not None and 0 < end_ms - last[0] <= sampler.vouched_ms
         start_ms, before = last if last is not None and near else (end_ms, now)
         held.last, held.fresh = (end_ms, now), {}
         self._out.append(
-            Round(sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms)
-        )
+            Round(
+                sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms,
+                sampler.quantities, {q: held.latest[q][0] for q in now},
+            )
+        )  # fmt: skip
 
 
 def _primary(

@@ -147,7 +147,7 @@ class Round:
     """What a device showed in one round of questions, primary side, and in the round before.
 
     `start_ms` is the end of the round before; where none was near enough to vouch for the time between, it is `end_ms`,
-    and `before` is `now`. `stale`: values of `now` that are carried along from an earlier question. `spread_ms`: how
+    and `before` is `now`. `stale`: values of `now` that no question has brought since `before`. `spread_ms`: how
     far the round's own values lie apart.
     """
 
@@ -160,6 +160,10 @@ class Round:
     now: Mapping[Quantity, float]
     stale: frozenset[Quantity] = frozenset()
     spread_ms: Ms = 0
+    asked: frozenset[Quantity] = frozenset()
+    """What the device is asked for at all: what of it is not in `now` did not come."""
+    read_ms: Mapping[Quantity, Ms] = field(default_factory=dict)
+    """When each value of `now` was read."""
 
 
 class Mean(NamedTuple):
@@ -241,3 +245,5 @@ class LoadView:
     """What the topic's own study has found with this tick: see `audit.study`."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)
     """Per point: every reading up to here has been followed by one that agrees with it."""
+    worked: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What one topic has worked out of this view alone and others need too: arithmetic that is done once."""
