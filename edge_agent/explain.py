@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import floor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.words import say, sentences
+from edge_agent.words import Phrase, say, sentences, spoken
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import Estimate, Said
 
 Data = Mapping[str, Any]
 KILO = frozenset({"W", "var", "VA", "Wh", "varh", "VAh"})
@@ -34,6 +37,24 @@ def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     """Code and sentence of what could be done next about a topic's finding."""
     code = f"finding.action.{topic}"
     return code, say(code, lang)
+
+
+def explain_estimate(estimate: Estimate, lang: str = "en") -> list[str]:
+    """What a rule would make of measured quantities, line by line, with the arithmetic."""
+    return [spoken(_phrase(said), lang) for said in estimate.said()]
+
+
+def _phrase(said: Said) -> Phrase:
+    from decimal import Decimal
+
+    from edge_agent.tariff import Said
+
+    def field(value: object) -> object:
+        if isinstance(value, Said):
+            return _phrase(value)
+        return f"{value:f}" if isinstance(value, Decimal) else value
+
+    return Phrase(said.code, {name: field(value) for name, value in said.fields.items()})
 
 
 def _state(data: Data, lang: str) -> Iterator[str]:

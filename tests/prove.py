@@ -52,6 +52,10 @@ PROOFS = (
         ("tests/test_load.py", "tests/test_load_registers.py", "tests/test_audit.py"),
     ),
     Proof(
+        "tariffs", "contract rules to the cent: V05 to V11, V16", "147 tests",
+        ("tests/test_tariff.py", "tests/test_tariff_rules.py", "tests/test_tariff_files.py"),
+    ),
+    Proof(
         "oracle", "the ledger against straight lines", "1,000 histories", ("tests/models/test_ledger_oracle.py",),
         {"EDGE_PROVE_HISTORIES": "1000"},
     ),

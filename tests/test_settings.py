@@ -156,18 +156,21 @@ def test_every_sentence_is_used_by_a_test():
     """A kind of mistake without a test is a promise that nobody looked at."""
     said = {code.split(".")[1] for code in sentences("en") if code.startswith("check.") and code.count(".") == 2}
     profile_slips = tomli.loads((VECTORS / "profile.toml").read_text())["slip"]
-    tested = {s.code for s in SLIPS} | {s["code"] for s in profile_slips} | OTHERS
+    tariffs = tomli.loads((VECTORS.parent / "tariffs/slips.toml").read_text(encoding="utf-8"))
+    tariff_slips = tariffs["slip"] + tariffs["site"]["slip"]
+    tested = {s.code for s in SLIPS} | {s["code"] for s in profile_slips + tariff_slips} | OTHERS
     assert said - {"got", "right"} == tested
 
 
 OTHERS = {
     *("file_absent", "file_unreadable", "file_is_folder", "file_too_large", "not_utf8"),
-    *("broken_profile", "other_driver", "refused"),
+    *("broken_profile", "other_driver", "refused", "tariff_empty"),
     *("register_meter_says", "register_object", "register_class", "record_place"),
     *("register_item", "register_kind", "register_octets", "register_digits"),
     *("register_oad", "register_value", "extra_missing"),
 }
-"""Kinds whose tests stand by themselves below, and in test_dlt645_items, test_dlt698_driver and test_dlms_settings."""
+"""Kinds whose tests stand by themselves below, and in test_tariff_files, test_dlt645_items,
+test_dlt698_driver and test_dlms_settings."""
 
 
 def test_all_mistakes_are_said_at_once_in_the_order_of_the_lines(checked: Checked):

@@ -21,7 +21,8 @@ def load_site(path: Path | str, *, config: ConfigFiles | None = None) -> Site:
     """The site, file names made absolute. SiteError carries every mistake; hints do not stop it."""
     path = Path(path).absolute()
     parsed = read_toml(path)
-    mistakes = check_parsed(parsed, path.parent, Profiles(config or config_files()))
+    config = config or config_files()
+    mistakes = check_parsed(parsed, path.parent, config)
     if any(m.severity == "error" for m in mistakes):
         raise SiteError(mistakes)
     try:

@@ -25,10 +25,12 @@ def locate(text: str) -> dict[KeyPath, int]:
     lines: dict[KeyPath, int] = {}
     last: dict[KeyPath, int] = {}  # index of the newest entry of each array of tables
     table: KeyPath = ()
+    key: KeyPath = ()
     open_value = _Value()
     for number, line in enumerate(text.split("\n"), 1):
         if open_value:
             open_value.scan(line)
+            _note_entries(lines, key, open_value, number)
             continue
         stripped = line.strip()
         if stripped.startswith("["):
@@ -37,9 +39,11 @@ def locate(text: str) -> dict[KeyPath, int]:
             continue
         keys, rest = _keys(stripped)
         if keys and rest.startswith("="):
-            _note(lines, table + keys, number)
+            key = table + keys
+            _note(lines, key, number)
             open_value = _Value()
             open_value.scan(rest[1:])
+            _note_entries(lines, key, open_value, number)
     return lines
 
 
@@ -53,6 +57,12 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
 def _note(lines: dict[KeyPath, int], path: KeyPath, number: int) -> None:
     for length in range(1, len(path) + 1):
         lines.setdefault(path[:length], number)
+
+
+def _note_entries(lines: dict[KeyPath, int], key: KeyPath, value: _Value, number: int) -> None:
+    """The tables and lists in a list of them, by the line on which each begins."""
+    for index in range(value.entries):
+        lines.setdefault((*key, index), number)
 
 
 def _header(stripped: str, last: dict[KeyPath, int]) -> KeyPath:
@@ -109,6 +119,8 @@ class _Value:
     def __init__(self) -> None:
         self.depth = 0
         self.quote = ""
+        self.entries = 0
+        self._list = False
 
     def __bool__(self) -> bool:
         return self.depth > 0 or bool(self.quote)
@@ -124,10 +136,18 @@ class _Value:
                 self.quote = line[at : at + 3] if line[at : at + 3] in _TRIPLES else line[at]
                 at += len(self.quote)
             else:
-                self.depth += (line[at] in "[{") - (line[at] in "]}")
+                self._bracket(line[at])
                 at += 1
         if len(self.quote) == 1:
             self.quote = ""  # only three quotes carry over a line's end
+
+    def _bracket(self, char: str) -> None:
+        if char in "[{":
+            self._list = char == "[" if self.depth == 0 else self._list
+            self.entries += self.depth == 1 and self._list
+            self.depth += 1
+        elif char in "]}":
+            self.depth -= 1
 
     def _inside_quote(self, line: str, at: int) -> int:
         if line[at] == "\\" and self.quote[0] == '"':

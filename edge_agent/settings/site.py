@@ -300,6 +300,22 @@ class Calendar(Table, frozen=True, kw_only=True):
     days: tuple[date, ...]
 
 
+class PriceTable(Table, frozen=True, kw_only=True):
+    """[[tariff.price]]: what one unit costs; for one class of time only, or for all that have none of their own."""
+
+    of: Literal["demand", "capacity", "energy", "excess", "hour_over"]
+    amount: NotNegative
+    time_class: Annotated[str, Meta(max_length=16, extra={"right": "text"})] = ""
+
+
+class TariffTable(Table, frozen=True, kw_only=True):
+    """[[tariff]]: which rules of `tariffs/` count for a class of use, and the prices that are known."""
+
+    code: Code = field(name="class")
+    rules: tuple[Id, ...]
+    price: tuple[PriceTable, ...] = ()
+
+
 class Site(Table, frozen=True, kw_only=True):
     """The whole site file."""
 
@@ -314,6 +330,7 @@ class Site(Table, frozen=True, kw_only=True):
     device: tuple[Device, ...] = ()
     point: tuple[PointTable, ...] = ()
     calendar: tuple[Calendar, ...] = ()
+    tariff: tuple[TariffTable, ...] = ()
 
 
 def as_instant(kind: type, written: Any) -> Any:

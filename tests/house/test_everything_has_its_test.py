@@ -38,6 +38,13 @@ def test_every_profile_has_its_vector():
     assert not lack, f"a register map without bytes that prove it is a guess:{lack}"
 
 
+def test_every_tariff_has_its_vector():
+    tariffs = sorted((ROOT / "config/tariffs").glob("*.toml"))
+    assert tariffs, "no tariff in config/tariffs"
+    lack = missing({shown(path): ROOT / "tests/vectors/tariffs" / path.name for path in tariffs})
+    assert not lack, f"a rule without a sum worked by hand is a guess:{lack}"
+
+
 def test_every_driver_has_its_vectors():
     drivers = sorted(rooms("drivers") - PLUMBING)
     assert drivers, "no driver in drivers/"
