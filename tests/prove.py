@@ -56,6 +56,14 @@ PROOFS = (
         ("tests/test_tariff.py", "tests/test_tariff_rules.py", "tests/test_tariff_files.py"),
     ),
     Proof(
+        "methods", "the audit's methods against V01 to V04, V06, V12 to V15, V17, V18, and a point-year each",
+        "11 vectors, 35,136 quarters",
+        (
+            "tests/test_methods_vectors.py", "tests/test_methods_step.py", "tests/test_methods_side_by_side.py",
+            "tests/test_methods_registers.py", "tests/test_methods_phases.py", "tests/test_methods_load.py",
+        ),
+    ),
+    Proof(
         "oracle", "the ledger against straight lines", "1,000 histories", ("tests/models/test_ledger_oracle.py",),
         {"EDGE_PROVE_HISTORIES": "1000"},
     ),
