@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, sqrt
+from math import sqrt
 
 import numpy as np
 
 from edge_agent.load.answers import CannotSay, Figure, Why
-from edge_agent.load.methods.given import MAD_TO_SIGMA, column
+from edge_agent.load.methods.given import MAD_TO_SIGMA, NOTHING, column, sane
 from edge_agent.load.views import Band
 
 
@@ -97,12 +97,12 @@ def seen(
     """One valid day after the other; a day that cannot be judged leaves the sums where they are."""
     if track.archive != archive:
         track = StepTrack(archive=archive)
-    if not all(isfinite(v) for v in today.peak):
+    if not sane(*today.peak):
         return track, CannotSay(Why.NOT_A_NUMBER, "peak")
     if track.last_day is not None and today.day <= track.last_day:
         return track, CannotSay(Why.OUT_OF_ORDER, "day", today.day, track.last_day + 1)
     track = replace(track, last_day=today.day)
-    floor = rule.spread_floor * capacity_va if capacity_va is not None and isfinite(capacity_va) else 0.0
+    floor = rule.spread_floor * capacity_va if capacity_va is not None and sane(capacity_va) else 0.0
     known = sum(len(v) for v in track.learnt.values())
     own = track.learnt.get(today.kind, ())
     if known < rule.least_days or len(own) < max(1, rule.least_class_days):
@@ -112,7 +112,7 @@ def seen(
             return track, said  # a rare day class is not learnt while another one is suspected either
         return _learn(track, [(today.day, today.kind, today.peak.value)], rule), said
     median, spread = baseline(own, floor)
-    if spread <= 0:
+    if spread < NOTHING:
         return _learn(track, [(today.day, today.kind, today.peak.value)], rule), CannotSay(Why.NO_SPREAD, "baseline")
     return _judge(track, today, median, spread, capacity_va, rule)
 
@@ -182,7 +182,7 @@ def _judge(
         level = Figure(mean - error, mean, mean + error)
     step_day, jump = _parted(track, rule) if side else (None, None)
     track = replace(track, confirmed=track.confirmed or _confirms(track, days, jump, capacity_va, rule))
-    ratio = level.over(median) if level is not None and median > 0 else None
+    ratio = level.over(median) if level is not None and median > NOTHING else None
     # Nobody is asked about a fall: once it has lasted for a baseline of its own, it is one.
     lasts = rule.least_days if side == "down" else 0 if track.confirmed else rule.settle_days
     settled = bool(side) and 0 < lasts <= track.alarm_days
@@ -204,12 +204,12 @@ def _onset(days: Sequence[int], in_sum: int) -> int:
 
 
 def _against(today: DayPeak, median: float) -> tuple[float, float, float]:
-    p95 = today.p95 if isfinite(today.p95) else 0.0  # unknown confirms nothing
+    p95 = today.p95 if sane(today.p95) else 0.0  # unknown confirms nothing
     return _ratio(today.peak.low, median), _ratio(today.peak.high, median), p95
 
 
 def _ratio(peak: float, median: float) -> float:
-    return peak / median if median > 0 else 0.0
+    return peak / median if median > NOTHING else 0.0
 
 
 def _parted(track: StepTrack, rule: StepRule) -> tuple[int, float | None]:
@@ -227,7 +227,11 @@ def _parted(track: StepTrack, rule: StepRule) -> tuple[int, float | None]:
             best, at = between, k
     after, before = ratios[at : at + least], ratios[max(0, at - least) : at]
     middle = _median(sorted(before))
-    jump = _median(sorted(after)) / middle if len(after) == least and len(before) * 2 >= least and middle > 0 else None
+    jump = (
+        _median(sorted(after)) / middle
+        if len(after) == least and len(before) * 2 >= least and middle > NOTHING
+        else None
+    )
     return track.waiting[at - first][0], jump
 
 

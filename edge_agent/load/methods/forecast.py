@@ -11,6 +11,7 @@ from math import isfinite
 from typing import Any
 
 from edge_agent.load.answers import CannotSay, Figure, Why
+from edge_agent.load.methods.given import sane
 from edge_agent.load.methods.regression import theil_sen
 from edge_agent.load.views import Band
 
@@ -42,17 +43,17 @@ def forecast(
 
     `cap_va`: the most that can flow, the bound of what is still to come; without it nothing bounds it.
     """
-    if not (isfinite(elapsed_s) and isfinite(period_s) and 0 < elapsed_s <= period_s and sample_s > 0):
+    if not (sane(elapsed_s, period_s, sample_s) and 0 < elapsed_s <= period_s and sample_s > 0):
         return CannotSay(Why.NOT_POSSIBLE, "elapsed_s", elapsed_s, period_s)
     if elapsed_s < rule.least_elapsed_s:
         return CannotSay(Why.TOO_FEW, "elapsed_s", elapsed_s, rule.least_elapsed_s)
     if not (isfinite(coverage) and coverage >= rule.least_coverage):
         return CannotSay(Why.COVERAGE, "energy", coverage, rule.least_coverage)
-    known = [float(p) for p in powers if isinstance(p, float | int) and isfinite(p)]
-    if not known or not all(isfinite(e) for e in energy):
+    known = [float(p) for p in powers if isinstance(p, float | int) and sane(p)]
+    if not known or not sane(*energy):
         return CannotSay(Why.NO_DATA, "powers" if not known else "energy")
     left_s, now = period_s - elapsed_s, known[-1]
-    most = cap_va if cap_va is not None and isfinite(cap_va) else float("inf")
+    most = cap_va if cap_va is not None and isfinite(cap_va) and cap_va >= 0 else float("inf")
     demand = Figure(
         energy.low / period_s,
         (energy.value + now * left_s) / period_s,

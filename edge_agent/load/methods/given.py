@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution by its median absolute deviation: 1 / quantile(3/4)."""
 
 
+NOTHING = 1e-9
+"""Smaller than any unit is read to: as a divisor it tells nothing."""
+
+
 def column(values: Row, what: str = "") -> Floats | CannotSay:
     """One row of numbers; None, NaN and what no network has are gaps and become NaN."""
     try:
@@ -31,6 +36,11 @@ def column(values: Row, what: str = "") -> Floats | CannotSay:
     if not made.size:
         return CannotSay(Why.NO_DATA, what)
     return np.where(np.abs(made) <= LARGEST, made, np.nan)
+
+
+def sane(*values: float) -> bool:
+    """Numbers all of them, and none larger than a network has."""
+    return all(isfinite(v) and abs(v) <= LARGEST for v in values)
 
 
 def columns(*rows: Row) -> list[Floats] | CannotSay:

@@ -17,7 +17,7 @@ from math import exp, isfinite
 from typing import Any
 
 from edge_agent.load.answers import CannotSay, Figure, Why
-from edge_agent.load.methods.given import column
+from edge_agent.load.methods.given import column, sane
 from edge_agent.load.views import Band
 
 
@@ -49,6 +49,9 @@ class Transformer:
     paper: Paper
     most_load: float  # share of the rated power that is assumed where nothing bounds the load
 
+
+LARGEST_LOAD, COLDEST_C, WARMEST_C = 10.0, -100.0, 100.0
+"""No transformer and no air is beyond these: what is, is a wrong value."""
 
 ONAN_DISTRIBUTION = {
     "oil_rise_k": 55.0, "gradient_k": 23.0, "loss_ratio": 5.0, "x": 0.8, "y": 1.6, "k11": 1.0, "k21": 1.0, "k22": 2.0,
@@ -90,6 +93,8 @@ def begin(load: Band, ambient_c: float, transformer: Transformer, *, archive: st
     """Nobody knows how warm it is: anything between standing idle and the largest load for long."""
     if not isfinite(ambient_c):
         return CannotSay(Why.NOT_A_NUMBER, "ambient_c")
+    if not COLDEST_C <= ambient_c <= WARMEST_C:
+        return CannotSay(Why.NOT_POSSIBLE, "ambient_c", ambient_c)
     _, value, _ = _bounded(load, 0.0, transformer)
     targets = [_targets(k, ambient_c, transformer) for k in (0.0, value, transformer.most_load)]
     rates = tuple(_ageing(o + a - b, transformer.paper) for o, a, b in targets)
@@ -102,10 +107,12 @@ def step(
     archive: str = "", ambient_assumed: bool = False,
 ) -> HotSpotTrack | CannotSay:  # fmt: skip
     """`minutes` at this load; what is no number in it is unknown: `low` nothing, `high` the most that can be."""
-    if not (isfinite(minutes) and minutes > 0):
+    if not (sane(minutes) and minutes > 0):
         return CannotSay(Why.NOT_POSSIBLE, "minutes", minutes)
     if not isfinite(ambient_c):
         return CannotSay(Why.NOT_A_NUMBER, "ambient_c")
+    if not COLDEST_C <= ambient_c <= WARMEST_C:
+        return CannotSay(Why.NOT_POSSIBLE, "ambient_c", ambient_c)
     if len(track.oil) != 3 or track.archive != archive:
         begun = begin(load, ambient_c, transformer, archive=archive)
         if isinstance(begun, CannotSay):
@@ -170,7 +177,7 @@ def hot_spot(track: HotSpotTrack) -> HotSpot | CannotSay:
 
 def steady(load: float, ambient_c: float, transformer: Transformer) -> tuple[float, float, float] | CannotSay:
     """Top oil, hot spot and relative ageing once nothing changes any more."""
-    if not (isfinite(load) and load >= 0 and isfinite(ambient_c)):
+    if not (0 <= load <= LARGEST_LOAD and COLDEST_C <= ambient_c <= WARMEST_C):
         return CannotSay(Why.NOT_A_NUMBER, "load")
     oil, rise_1, rise_2 = _targets(load, ambient_c, transformer)
     return oil, oil + rise_1 - rise_2, _ageing(oil + rise_1 - rise_2, transformer.paper)
@@ -206,8 +213,8 @@ def _ageing(hot_spot_c: float, paper: Paper) -> float:
 
 
 def _bounded(load: Band, last: float, t: Transformer) -> tuple[float, float, float]:
-    low = max(0.0, load.low) if isfinite(load.low) else 0.0
-    high = load.high if isfinite(load.high) else t.most_load
+    low = min(max(0.0, load.low), LARGEST_LOAD) if isfinite(load.low) else 0.0
+    high = min(load.high, LARGEST_LOAD) if isfinite(load.high) else t.most_load
     high = max(low, high)
     value = load.value if isfinite(load.value) else last
     return low, min(max(value, low), high), high

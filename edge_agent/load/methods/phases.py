@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.load.answers import CannotSay, Figure, Why
+from edge_agent.load.methods.given import LARGEST, Floats, sane
 
 
 class Pattern(StrEnum):
@@ -79,11 +80,11 @@ def series(
     u: Any, i: Any, pf: Any, p: Any, p_total: Any, *, rated_a: float | None, rule: PhaseRule
 ) -> list[PhasePower | CannotSay] | CannotSay:
     """Many instants at once: n rows of three phases each."""
-    if rated_a is None or not rated_a > 0:
+    if rated_a is None or not (sane(rated_a) and rated_a > 0):
         return CannotSay(Why.FACT_UNKNOWN, "rated_a")
     try:
-        volts, amps, cos, watts = (np.asarray(a, np.float64) for a in (u, i, pf, p))
-        shown = np.asarray(p_total, np.float64)
+        volts, amps, cos, watts = (_clean(a) for a in (u, i, pf, p))
+        shown = _clean(p_total)
     except (TypeError, ValueError):
         return CannotSay(Why.NOT_A_NUMBER, "phases")
     if any(a.ndim != 2 or a.shape[1] != 3 or len(a) != len(shown) for a in (volts, amps, cos, watts)):
@@ -92,11 +93,11 @@ def series(
     product_w = volts * amps * cos
     whole = product_w.sum(axis=1)
     tells = (amps > rule.least_current * rated_a) & (cos > rule.least_pf) & (product_w > 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         total = shown / whole
         each = np.where(tells, watts / product_w, np.nan)
         would = product_w / whole[:, None] @ _WIRINGS.T
-    off = np.abs(would - total[:, None])
+        off = np.abs(would - total[:, None])
     known = np.isfinite(whole) & np.isfinite(shown)
     # A phase that tells nothing by itself still moves the total.
     silent = ~tells & (product_w > rule.silent_share * whole[:, None])
@@ -106,6 +107,11 @@ def series(
         known.tolist(), some.tolist(), mute.tolist(), total.tolist(), each.tolist(), off, strict=True
     )  # fmt: skip
     return [_told(*row, rule=rule) for row in rows]
+
+
+def _clean(values: Any) -> Floats:
+    made = np.asarray(values, np.float64)
+    return np.where(np.abs(made) <= LARGEST, made, np.nan)
 
 
 def _told(
@@ -181,7 +187,7 @@ def phase_sequence(angles_deg: Sequence[Any], *, within_deg: float, lagging: boo
         angles = [float(a) for a in angles_deg]
     except (TypeError, ValueError):
         return CannotSay(Why.NOT_A_NUMBER, "angles")
-    if not all(isfinite(a) for a in angles):
+    if not sane(*angles):
         return CannotSay(Why.NOT_A_NUMBER, "angles")
     steps = [(angles[(k + 1) % 3] - angles[k]) % 360 for k in range(3)]
     if all(abs(step - 120) <= within_deg for step in steps):
@@ -198,6 +204,6 @@ def _three(values: Sequence[Any]) -> list[float] | CannotSay:
         return CannotSay(Why.NOT_A_NUMBER, "phases")
     if len(row) != 3:
         return CannotSay(Why.WRONG_SHAPE, "phases", float(len(row)), 3.0)
-    if not all(isfinite(v) and v >= 0 for v in row):
+    if not sane(*row) or min(row) < 0:
         return CannotSay(Why.NOT_A_NUMBER, "phases")
     return row if max(row) > 1e-9 else CannotSay(Why.TOO_SMALL, "phases", max(row))

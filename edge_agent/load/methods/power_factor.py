@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
-from math import hypot, inf, isfinite
+from math import hypot, inf
 
 from edge_agent.load.answers import CannotSay, Figure, Why
+from edge_agent.load.methods.given import sane
 from edge_agent.load.views import Band
 
 
@@ -42,11 +43,11 @@ def add(
     kept: FactorMonth, month: str, active: Band | None, reactive: Band | None, *, seconds: float
 ) -> FactorMonth | CannotSay:
     """Energy of one more period of `seconds`; None, and anything that is no number, is time without knowledge."""
-    if not (isfinite(seconds) and seconds > 0):
+    if not (sane(seconds) and seconds > 0):
         return CannotSay(Why.NOT_POSSIBLE, "seconds", seconds)
     if kept.month != month:
         kept = FactorMonth(month)
-    if active is None or reactive is None or not all(isfinite(v) and v >= 0 for v in (*active, *reactive)):
+    if active is None or reactive is None or not sane(*active, *reactive) or min(*active, *reactive) < 0:
         return replace(kept, seconds=kept.seconds + seconds)
     return FactorMonth(
         month,

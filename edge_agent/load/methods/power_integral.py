@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite
 
 from edge_agent.load.answers import CannotSay, Figure, Why
+from edge_agent.load.methods.given import sane
 
 
 class Pace(StrEnum):
@@ -91,7 +91,7 @@ def add(track: PaceTrack, stretch: Stretch, *, archive: str) -> PaceTrack | Cann
     """One more stretch, adjoining the last one; a change of the archive begins anew with it."""
     numbers = (stretch.seconds, stretch.moved_wh, stretch.step_wh, stretch.expected_low, stretch.expected,
                stretch.expected_high, stretch.coverage)  # fmt: skip
-    if not all(isfinite(n) for n in numbers):
+    if not sane(*numbers):
         return CannotSay(Why.NOT_A_NUMBER, "stretch")
     if stretch.seconds <= 0 or stretch.moved_wh < 0:
         return CannotSay(Why.NOT_POSSIBLE, "stretch")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 
 from edge_agent.load.answers import CannotSay, Why
+from edge_agent.load.methods.given import sane
 from edge_agent.load.registers import Move, judge
 from edge_agent.model import Ms
 
@@ -55,7 +55,7 @@ def passage(
     last: Shown, new: Shown, *, k: float | None, s_cap_va: float | None, modulus: float | None, rule: SanityRule
 ) -> Passage | CannotSay:
     """From `last` to `new`; values in Wh (varh, VAh), `modulus` in the same."""
-    if not all(isfinite(v) for v in (last.value, new.value, last.step, new.step)):
+    if not sane(last.value, new.value, last.step, new.step):
         return CannotSay(Why.NOT_A_NUMBER, "register")
     if new.t_ms <= last.t_ms:
         return CannotSay(Why.OUT_OF_ORDER, "register", new.t_ms, last.t_ms)

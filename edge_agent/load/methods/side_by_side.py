@@ -16,7 +16,7 @@ import numpy as np
 
 from edge_agent.load.answers import CannotSay, Figure, Why
 from edge_agent.load.methods.ct_tables import standard_ratio
-from edge_agent.load.methods.given import Floats, columns
+from edge_agent.load.methods.given import Floats, columns, sane
 from edge_agent.load.methods.regression import Line, theil_sen
 
 
@@ -99,7 +99,7 @@ def compare(
     `rated_a`, `ratio`: of the current transformer in the archive. `class_sum`: what the accuracy classes allow the two
     to differ by, share. `hours`: class of each pair's hour, for loads that come and go with the hour.
     """
-    if rated_a is None or ratio is None or not (rated_a > 0 and ratio > 0):
+    if rated_a is None or ratio is None or not (sane(rated_a, ratio) and rated_a > 0 and ratio > 0):
         return CannotSay(Why.FACT_UNKNOWN, "ct")
     rows = columns(x, y)
     if isinstance(rows, CannotSay):
@@ -176,7 +176,7 @@ def _answer(
 
 
 def _known(value: float | None) -> float | None:
-    return value if value is not None and np.isfinite(value) else None
+    return value if value is not None and sane(value) else None
 
 
 def _modes(

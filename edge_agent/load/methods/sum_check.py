@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from math import isfinite, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from edge_agent.load.answers import CannotSay, Figure, Why
-from edge_agent.load.methods.given import Floats, columns, robust_sigma
+from edge_agent.load.methods.given import Floats, columns, robust_sigma, sane
 from edge_agent.load.views import Band
 
 
@@ -67,7 +67,7 @@ def seen(
     if track.archive != archive:
         track = SumTrack(archive)
     numbers = (hours, coverage, skew, *main, *(v for band in subs for v in band))
-    if not all(isfinite(n) for n in numbers):
+    if not sane(*numbers):
         return track, CannotSay(Why.NOT_A_NUMBER, "energy")
     if not subs or hours <= 0:
         return track, CannotSay(Why.NO_DATA, "subs" if not subs else "hours")

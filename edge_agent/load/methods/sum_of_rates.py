@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from edge_agent.load.answers import CannotSay, Figure, Why
+from edge_agent.load.methods.given import sane
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ def total_against_rates(
     """`step`: of the registers; `spread_s`: from the first to the last of these readings. A rate not read is None."""
     if not rates:
         return CannotSay(Why.NO_DATA, "rates")
-    given = [float(r) for r in rates if isinstance(r, float | int) and not isinstance(r, bool) and isfinite(r)]
-    if len(given) < len(rates) or not (isfinite(total) and isfinite(step) and step >= 0):
+    given = [float(r) for r in rates if isinstance(r, float | int) and not isinstance(r, bool) and sane(r)]
+    if len(given) < len(rates) or not (sane(total, step) and step >= 0):
         return CannotSay(Why.NOT_A_NUMBER, "rates", float(len(given)), float(len(rates)))
     if not spread_s <= rule.apart_s:
         return CannotSay(Why.OUT_OF_ORDER, "rates", spread_s, rule.apart_s)
