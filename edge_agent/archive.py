@@ -23,6 +23,7 @@ from edge_agent.model import Capacity, DaySpan, DeviceId, Fact, FactSource, Fact
 from edge_agent.settings.instant import local_time, midnight_ms
 from edge_agent.settings.point_rules import ratio_of
 from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site
+from edge_agent.tariff import Terms
 
 ALWAYS_MS: Ms = 0
 """The beginning of 1970: before any reading. From here on the K of a direct meter is 1."""
@@ -128,14 +129,19 @@ class Archive:
     points: Mapping[PointId, Point]
     _history: Mapping[PointId, _History] = field(repr=False)
     _versions: Mapping[PointId, str] = field(repr=False)
+    _terms: Mapping[str, Terms] = field(repr=False, default_factory=lambda: MappingProxyType({}))
 
     @classmethod
-    def of(cls, site: Site) -> Archive:
+    def of(cls, site: Site, terms: Mapping[str, Terms] | None = None) -> Archive:
+        """`terms`: what counts for each class of use (`settings.tariff.terms_of`); none: nobody estimates."""
         holidays = {c.id: frozenset(c.days) for c in site.calendar}
         points = {p.id: _point(p) for p in site.point}
         history = {p.id: _history(p, points[p.id].tz, holidays.get(p.holiday_calendar or "")) for p in site.point}
         versions = {p.id: _digest(_facts(p)) for p in site.point}
-        return cls(_version(site), MappingProxyType(points), MappingProxyType(history), MappingProxyType(versions))
+        known = MappingProxyType(dict(terms or {}))
+        return cls(
+            _version(site), MappingProxyType(points), MappingProxyType(history), MappingProxyType(versions), known
+        )
 
     def capacity(self, point: PointId, start_ms: Ms, end_ms: Ms) -> Capacity | None:
         """Contract and running capacity over (start, end]; None: unknown, or it changes inside."""
@@ -219,6 +225,11 @@ class Archive:
     def tariff_class(self, point: PointId, at_ms: Ms) -> Fact | None:
         """The utility's code of the class of use."""
         return self._history[point].tariff_class.at(at_ms)
+
+    def terms(self, point: PointId, at_ms: Ms) -> Terms | None:
+        """The contract's rules and prices for the point's class of use; None: the site file has none."""
+        code = self.tariff_class(point, at_ms)
+        return None if code is None else self._terms.get(str(code.value))
 
     def accepted(self, point: PointId, at_ms: Ms) -> bool:
         """Whether a person has accepted the point by then; else it is on trial."""

@@ -28,6 +28,7 @@ def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
         *_state(last, lang),
         *_seen(last, lang),
         *_rests(last, lang),
+        *_estimated(last, lang),
         *_asks(last, lang),
         *_history(steps, lang),
     ]
@@ -39,9 +40,19 @@ def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     return code, say(code, lang)
 
 
+def reckoned(estimate: Mapping[str, Any] | None, lang: str = "en") -> list[str]:
+    """The arithmetic of an estimate as a finding keeps it: codes and fields, one a line."""
+    return [] if estimate is None else [spoken(_kept(line), lang) for line in estimate.get("lines", ())]
+
+
 def explain_estimate(estimate: Estimate, lang: str = "en") -> list[str]:
     """What a rule would make of measured quantities, line by line, with the arithmetic."""
     return [spoken(_phrase(said), lang) for said in estimate.said()]
+
+
+def _kept(line: Mapping[str, Any]) -> Phrase:
+    fields = {n: _kept(v) if isinstance(v, Mapping) else v for n, v in line["fields"].items()}
+    return Phrase(line["code"], fields)
 
 
 def _phrase(said: Said) -> Phrase:
@@ -127,6 +138,15 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
         yield say("finding.archive_first", lang)
     if data["trial"]:
         yield say("finding.trial", lang)
+
+
+def _estimated(data: Data, lang: str) -> Iterator[str]:
+    estimate = data.get("estimate")
+    if estimate is not None:
+        yield say("tariff.estimate", lang, rule=estimate["rule"])
+        yield from estimate["lines"]
+        code = "tariff.total_at_most" if estimate["at_most"] else "tariff.total"
+        yield say(code, lang, amount=estimate["amount"], currency=estimate["currency"])
 
 
 def _asks(data: Data, lang: str) -> Iterator[str]:

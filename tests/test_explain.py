@@ -238,7 +238,7 @@ def test_every_reason_why_something_cannot_be_said_has_its_sentence():
     text = "".join(path.read_text() for path in sources)
     patterns = (
         r'reason ?= ?"([a-z_]+)"',
-        r'_unknown\(interval, "([a-z_]+)"',
+        r'(?:cannot_say|_unknown)\(\w+, "([a-z_]+)"',
         r'answer, reason = [A-Za-z.]+, "([a-z_]+)"',
         r'self\._break\(i, t_ms, "([a-z_]+)"',
         r'broke\([^"\n]*"([a-z_]+)"',

@@ -307,6 +307,8 @@ class Lifecycle:
         risen = verdict.low > finding.worst
         if verdict.low >= finding.worst:
             finding.worst, finding.measured = verdict.low, _measured(verdict)
+        elif verdict.running:
+            finding.measured = {**finding.measured, **verdict.running}
         if met < 0:
             return
         severity, facts = self._severity(track, release, met, finding)
@@ -491,6 +493,7 @@ def lifetime() -> Lifetime:
 def _measured(verdict: Verdict) -> dict[str, Any]:
     return {
         **verdict.measured,
+        **verdict.running,
         "low": verdict.low,
         "high": verdict.high,
         "start_ms": verdict.start_ms,

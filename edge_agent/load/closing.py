@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from math import hypot, isfinite
 from typing import Any
 
@@ -19,6 +20,8 @@ from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
 
 FAR = np.iinfo(np.int64).max
+WHOLE = 0.999
+"""From this coverage on samples vouch for an interval as a whole."""
 USABLE_COVERAGE = 0.80
 """From this coverage up a mean of samples is reported as a value (domain rule 2.3)."""
 
@@ -182,11 +185,10 @@ class Closing:
         bands = [Band(float(low[c]), float(value[c]), float(high[c])) if known[c] else None for c in range(len(POWERS))]
         active, reactive, apparent = bands
         coverage = float(cover[0] if known[0] else cover[2])
-        if i not in self.recorded:
-            return Demand(Source.POWER, active, _magnitude(reactive), apparent, coverage, 0.0)
-        if not self.recorded[i]:
+        source = Source.POWER if i not in self.recorded else Source.RECORDED
+        if source is Source.RECORDED and not self.recorded[i]:
             apparent = _combined(active, _magnitude(reactive))
-        return Demand(Source.RECORDED, active, _magnitude(reactive), apparent, coverage, 0.0)
+        return _by_direction(Demand(source, active, _magnitude(reactive), apparent, coverage, 0.0))
 
     def _spans(self, i: int, start: Ms, end: Ms, blind: bool) -> str:
         changes = self._points[i].changes_ms
@@ -252,9 +254,10 @@ def demand_of(
 ) -> Demand:
     """Columns: active import, active export, reactive import, reactive export; W and var."""
     active = Band(float(low[0]), float(middle[0]), float(high[0]))
+    export = Band(float(low[1]), float(middle[1]), float(high[1])) if known[1] else None
     resolution, coverage = float(step[0]), float(cover[0])
     if not known[2]:
-        return Demand(source, active, None, None, coverage, resolution)
+        return Demand(source, active, None, None, coverage, resolution, export)
     reactive = Band(float(low[2]), float(middle[2]), float(high[2]))
     coverage = min(coverage, float(cover[2]))
     if known[3]:
@@ -266,9 +269,34 @@ def demand_of(
         )
     apparent = _combined(active, reactive)
     assert apparent is not None
-    if coverage > 0.999 and isfinite(apparent.high):
+    if coverage > WHOLE and isfinite(apparent.high):
         resolution = (apparent.high - apparent.low) / 2
-    return Demand(source, active, reactive, apparent, coverage, resolution)
+    return Demand(
+        source, active, reactive, apparent, coverage, resolution, export, _given_out(export, active, reactive)
+    )
+
+
+def _given_out(export: Band | None, active: Band, reactive: Band) -> Band | None:
+    """Apparent power of what is given out; the reactive power of an interval in which both happened is nobody's."""
+    if export is None:
+        return None
+    low = hypot(export.low, reactive.low) if active.value == 0 else export.low
+    return Band(low, max(low, hypot(export.value, reactive.value)), hypot(export.high, reactive.high))
+
+
+def _by_direction(demand: Demand) -> Demand:
+    """Samples have a sign: what flows out is no demand, and is told beside it where the whole interval was seen."""
+    active = demand.active
+    if active is None or active.low >= 0:
+        return demand
+    taken = Band(max(0.0, active.low), max(0.0, active.value), max(0.0, active.high))
+    whole = demand.coverage > WHOLE
+    given = Band(max(0.0, -active.high), max(0.0, -active.value), -active.low) if whole else None
+    if active.high > 0:  # both, or too near to none to say: S is of the two together
+        apparent, given_apparent = demand.apparent, None
+    else:
+        apparent, given_apparent = _combined(taken, demand.reactive), demand.apparent if whole else None
+    return replace(demand, active=taken, apparent=apparent, export=given, export_apparent=given_apparent)
 
 
 def _magnitude(band: Band | None) -> Band | None:

@@ -9,6 +9,7 @@ from edge_agent.settings.mistake import Mistake, SiteError
 from edge_agent.settings.profile import Profiles, load_profile
 from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Site
+from edge_agent.settings.tariff import terms_of
 from edge_agent.settings.toml import digest
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "link_specs",
     "load_profile",
     "load_site",
+    "terms_of",
 ]
