@@ -60,7 +60,8 @@ PROOFS = (
         "11 vectors, 35,136 quarters, 1,000 wild inputs",
         (
             "tests/test_methods_vectors.py", "tests/test_methods_step.py", "tests/test_methods_side_by_side.py",
-            "tests/test_methods_registers.py", "tests/test_methods_phases.py", "tests/test_methods_load.py", "tests/test_methods_anything.py",
+            "tests/test_methods_registers.py", "tests/test_methods_phases.py", "tests/test_methods_load.py",
+            "tests/test_methods_anything.py",
         ),
         {"EDGE_PROVE_METHODS": "1000"},
     ),

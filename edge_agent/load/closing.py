@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import replace
 from math import hypot, isfinite
 from typing import Any
 
@@ -20,8 +19,6 @@ from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
 
 FAR = np.iinfo(np.int64).max
-WHOLE = 0.999
-"""From this coverage on samples vouch for an interval as a whole."""
 USABLE_COVERAGE = 0.80
 """From this coverage up a mean of samples is reported as a value (domain rule 2.3)."""
 
@@ -188,7 +185,7 @@ class Closing:
         source = Source.POWER if i not in self.recorded else Source.RECORDED
         if source is Source.RECORDED and not self.recorded[i]:
             apparent = _combined(active, _magnitude(reactive))
-        return _by_direction(Demand(source, active, _magnitude(reactive), apparent, coverage, 0.0))
+        return Demand(source, active, _magnitude(reactive), apparent, coverage, 0.0)
 
     def _spans(self, i: int, start: Ms, end: Ms, blind: bool) -> str:
         changes = self._points[i].changes_ms
@@ -269,7 +266,7 @@ def demand_of(
         )
     apparent = _combined(active, reactive)
     assert apparent is not None
-    if coverage > WHOLE and isfinite(apparent.high):
+    if coverage > 0.999 and isfinite(apparent.high):
         resolution = (apparent.high - apparent.low) / 2
     return Demand(
         source, active, reactive, apparent, coverage, resolution, export, _given_out(export, active, reactive)
@@ -282,21 +279,6 @@ def _given_out(export: Band | None, active: Band, reactive: Band) -> Band | None
         return None
     low = hypot(export.low, reactive.low) if active.value == 0 else export.low
     return Band(low, max(low, hypot(export.value, reactive.value)), hypot(export.high, reactive.high))
-
-
-def _by_direction(demand: Demand) -> Demand:
-    """Samples have a sign: what flows out is no demand, and is told beside it where the whole interval was seen."""
-    active = demand.active
-    if active is None or active.low >= 0:
-        return demand
-    taken = Band(max(0.0, active.low), max(0.0, active.value), max(0.0, active.high))
-    whole = demand.coverage > WHOLE
-    given = Band(max(0.0, -active.high), max(0.0, -active.value), -active.low) if whole else None
-    if active.high > 0:  # both, or too near to none to say: S is of the two together
-        apparent, given_apparent = demand.apparent, None
-    else:
-        apparent, given_apparent = _combined(taken, demand.reactive), demand.apparent if whole else None
-    return replace(demand, active=taken, apparent=apparent, export=given, export_apparent=given_apparent)
 
 
 def _magnitude(band: Band | None) -> Band | None:

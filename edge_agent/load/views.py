@@ -38,7 +38,8 @@ class Source(StrEnum):
 class Demand:
     """Mean powers over one interval from one source, import side, W and VA.
 
-    `export` and `export_apparent`: the same of what flowed the other way, None where the source does not say.
+    `export` and `export_apparent`: the same of what flowed the other way, None where the source does not say; samples
+    count on the import side alone.
     """
 
     source: Source

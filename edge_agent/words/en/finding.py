@@ -17,6 +17,9 @@ SENTENCES: dict[str, str] = {
     "finding.title.cap-over-contract": "Suspected use over the contracted capacity",
     "finding.title.cap-heavy-load": "Heavy load",
     "finding.title.cap-demand-over": "Suspected demand over the contracted maximum",
+    "finding.title.cap-suspended-use": "Suspected use of capacity that is suspended or reduced",
+    "finding.title.cap-overload-sustained": "Sustained overload",
+    "finding.title.cap-reverse-overload": "Heavy load or overload by what is given out",
     "finding.title.met-decrease": "A register of the meter shows less than before",
     "finding.title.met-cover": "The meter says that a cover was opened",
     "finding.title.met-magnetic": "The meter says that it was in a constant magnetic field",
@@ -44,6 +47,22 @@ SENTENCES: dict[str, str] = {
     "finding.seen.cap-demand-over.several": (
         "In at least one of {periods} intervals from {start} to {end}, the demand of point {point} was at least "
         "{drawn}, {share} of the contracted {contracted}; only their mean is known."
+    ),
+    "finding.seen.cap-suspended-use": (
+        "In the interval that ended {end}, point {point} drew at least {drawn}, {times} times what may run since "
+        "{suspended_since}; since then at least {used_kwh} kWh, over it on {used_days} day(s)."
+    ),
+    "finding.seen.cap-suspended-use.several": (
+        "In at least one of {periods} intervals from {start} to {end}, point {point} drew at least {drawn}, {times} "
+        "times what may run since {suspended_since}; since then at least {used_kwh} kWh, over it on {used_days} day(s)."
+    ),
+    "finding.seen.cap-overload-sustained": (
+        "Point {point} drew more than its running capacity of {running} for as long as {release} asks; at the most, in "
+        "the interval that ended {end}, at least {drawn}, {share} of it."
+    ),
+    "finding.seen.cap-reverse-overload": (
+        "Point {point} gave out more than {threshold} of its rated {rated} for as long as {release} asks; at the most, "
+        "in the interval that ended {end}, at least {drawn}, {share} of it."
     ),
     "finding.seen.met-decrease": (
         "Between {start} and {end}, register {quantity} of the meter at point {point} went from {before} to {after}, "
@@ -115,6 +134,15 @@ SENTENCES: dict[str, str] = {
     ),
     "finding.action.cap-heavy-load": "Advise the customer to apply for more capacity or to correct the power factor.",
     "finding.action.cap-demand-over": "Compare with the meter's own maximum demand before the bill is made.",
+    "finding.action.cap-suspended-use": (
+        "Check the entry of the archive and the seal first; if they are right, inspect on site what runs."
+    ),
+    "finding.action.cap-overload-sustained": (
+        "Tell the customer that the transformer ages; advise to apply for more capacity or to correct the power factor."
+    ),
+    "finding.action.cap-reverse-overload": (
+        "Compare the generation that was agreed with what is given out, and the nameplate with the archive."
+    ),
     "finding.action.met-decrease": "Read the meter on site and compare its serial and registers with the archive.",
     "finding.action.met-cover": (
         "Compare with the work orders; inspect seals and covers on site, and compare the registers with the last ones."
@@ -135,6 +163,9 @@ SENTENCES: dict[str, str] = {
     "verdict.meter_exchange": "the meter was exchanged inside the interval",
     "verdict.capacity_unknown": "the archive knows no capacity for this time",
     "verdict.capacity_suspended": "no capacity is running: suspended",
+    "verdict.export_not_measured": "the meter does not measure what is given out, or it has not been read",
+    "verdict.nameplate_unknown": "neither the transformer's nameplate nor a contract in kVA is known",
+    "verdict.nothing_suspended": "nothing is suspended or reduced",
     "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
     "verdict.mean_of_several": "only the mean over several intervals is known",
