@@ -34,7 +34,10 @@ _BCD = re.compile(r"s?bcd[0-9]+\.([0-9])\Z")
 
 
 def releases_of(config: ConfigFiles, release_set: str) -> dict[str, Release]:
-    """The published releases of a set, by topic. Raises `ReleaseError` for a file that cannot be run."""
+    """The published releases of a set, by topic. Raises `ReleaseError` for a file that cannot be run.
+
+    A topic whose numbers differ from set to set has a file for each (`met-volt-loss.cn-terminal-zj`).
+    """
     found: dict[str, Release] = {}
     for path in config.named("releases").values():
         raw = path.read_bytes()
@@ -44,8 +47,8 @@ def releases_of(config: ConfigFiles, release_set: str) -> dict[str, Release]:
             raise ReleaseError(f"{path}: {wrong}") from None
         if release_set in plain.get("sets", ()):
             release = release_from(plain, hashlib.sha256(raw).hexdigest())
-            if release.status == "published":
-                found[release.topic] = release
+            if release.status == "published" and found.setdefault(release.topic, release) is not release:
+                raise ReleaseError(f"{path}: set {release_set!r} has another published release of {release.topic}")
     if not found:
         raise ReleaseError(f"release set {release_set!r} has no published release; see config/releases")
     return found

@@ -34,6 +34,9 @@ CONFIRM_WITHIN_MS = 120_000
 """At least this long a finding waits for its confirmation, and never less than two polls."""
 
 DAY_MS = 86_400_000
+NEVER_MS: Ms = 2**53
+"""No register is read then: what was sampled waits for its own next verdict alone."""
+
 OWED_AFTER_MS = 3_600_000
 """By then the verdicts of the day's last intervals are in, where there are any."""
 
@@ -119,6 +122,8 @@ class Lifecycle:
             if track is None:
                 track = Track(topic, verdict.point, verdict.key, levels=[LevelCount() for _ in release.levels])
                 self._keep(track)
+            if verdict.held_s and self._known_already(track, release, verdict, out):
+                continue
             self._move(track, release, verdict, out)
 
     def confirm(
@@ -183,8 +188,11 @@ class Lifecycle:
         return track
 
     def _matching(self, topic: str, verdict: Verdict) -> list[Track]:
+        tracks = self._by_point.get(verdict.point)
+        if not tracks:
+            return []
         prefix = f"{topic}/{verdict.point}/{verdict.key[:-1]}"
-        return [t for id_, t in self.tracks.items() if id_.startswith(prefix)]
+        return [t for id_, t in tracks.items() if id_.startswith(prefix)]
 
     def _keep(self, track: Track) -> None:
         self.tracks[track.id] = track
@@ -196,7 +204,12 @@ class Lifecycle:
 
     def _move(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> None:
         if verdict.end_ms < track.last_end_ms:
-            return  # told already: a second run after a restart
+            if not verdict.held_s:
+                return  # told already: a second run after a restart
+            verdict = replace(verdict, end_ms=track.last_end_ms)  # a meter's word comes when it comes
+        if track.phase is Phase.QUIET and track.finding is None and verdict.answer is not Answer.BREACH:
+            self._nothing_new(track, release, verdict, out)
+            return
         verdict = self._blinded(track, verdict)
         if verdict.answer is Answer.BREACH and self._suppressed(track, release, verdict, out):
             return
@@ -213,6 +226,8 @@ class Lifecycle:
             case Phase.CONFIRMING if verdict.answer is Answer.BREACH:
                 track.confirm_level = max(met, track.confirm_level)
                 track.waiting.append(_measured(verdict))
+                if verdict.sampled and verdict.confirmed:
+                    self._open(track, release, out)
             case Phase.OPEN if verdict.answer is Answer.BREACH:
                 self._breach_while_open(track, release, verdict, met, day, out)
             case Phase.OPEN if track.finding is not None:
@@ -225,12 +240,35 @@ class Lifecycle:
         finding = track.finding
         if finding is None or not finding.active or finding.n == 0 or finding.origin != "agent":
             return
-        if verdict.start_ms > int(finding.measured["end_ms"]) or verdict.end_ms < int(finding.measured["start_ms"]):
+        if not _meanwhile(finding, verdict):
             return
+        self._annotate(track, release, finding, verdict, out)
+
+    def _known_already(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> bool:
+        """A meter says what a finding already says, of the same time: a witness, told once and counted never."""
+        finding = track.finding
+        if finding is None or finding.n == 0 or not _meanwhile(finding, verdict):
+            return False
+        if finding.origin == "agent" and verdict.answer is Answer.BREACH:
+            said = {"witness": verdict.measured.get("event", "")}
+            self._annotate(
+                track, release, finding, replace(verdict, origin="both", reason="witness", measured=said), out
+            )
+        return True
+
+    def _annotate(self, track: Track, release: Release, finding: FindingState, verdict: Verdict, out: Lifetime) -> None:
         finding.origin = verdict.origin
         finding.measured = {**finding.measured, **verdict.measured}
         self._tell(track, release, StepKind.ANNOTATED, verdict.reason, int(finding.measured["end_ms"]), (), out)
         out.changed[track.id] = track
+
+    def _nothing_new(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> None:
+        """Not above the limit, and nothing of it is open: only what was held is let go."""
+        track.last_end_ms = verdict.end_ms
+        track.parked_ms = (track.parked_ms or verdict.start_ms) if verdict.answer is Answer.UNKNOWN else None
+        let_go = [c.interrupted(x.open) for x, c in zip(release.levels, track.levels, strict=True)]
+        if any(let_go):
+            out.changed[track.id] = track
 
     def _step(self, track: Track, verdict: Verdict) -> None:
         before = track.phase
@@ -246,16 +284,17 @@ class Lifecycle:
         """Count each level by itself; the highest whose opening is met, or -1."""
         met = -1
         for index, (level, count) in enumerate(zip(release.levels, track.levels, strict=True)):
-            if verdict.answer is Answer.BREACH and verdict.low > level.above:
+            if verdict.answer is Answer.BREACH and (verdict.low > level.above or verdict.held_s):
                 if count.exceeded(verdict, level.open, day):
                     met = index
             else:
-                count.interrupted()
+                count.interrupted(level.open)
         return met
 
     def _confirm_or_open(self, track: Track, release: Release, verdict: Verdict, met: int, out: Lifetime) -> None:
         track.confirm_level = met
-        track.confirm_ms = verdict.end_ms  # the reading that closed the window lies at or after its end
+        # The reading that closed the window lies at or after its end.
+        track.confirm_ms = NEVER_MS if verdict.sampled else verdict.end_ms
         track.confirm_since_ms = max(verdict.decided_ms, verdict.end_ms)
         track.waiting = [_measured(verdict)]
         if verdict.confirmed:
@@ -280,6 +319,8 @@ class Lifecycle:
         finding.active = True
         if finding.origin == "agent":
             finding.origin = str(waiting[0].get("origin", "agent"))
+        hold_ms = max((x.open.hold_s or 0 for x in release.levels[: max(0, track.confirm_level) + 1]), default=0) * 1000
+        finding.from_ms, finding.last_ms = int(waiting[0]["start_ms"]) - hold_ms, int(waiting[-1]["end_ms"])
         finding.counts.episodes += 1
         for measured in waiting:
             finding.counts.breach(_as_verdict(track, measured), self._day(track, int(measured["end_ms"])))
@@ -304,6 +345,9 @@ class Lifecycle:
         finding = track.finding
         assert finding is not None
         finding.counts.breach(verdict, day)
+        finding.last_ms = verdict.end_ms
+        if finding.origin == "meter" and verdict.origin == "agent" and met >= 0:
+            finding.origin = "both"
         risen = verdict.low > finding.worst
         if verdict.low >= finding.worst:
             finding.worst, finding.measured = verdict.low, _measured(verdict)
@@ -437,7 +481,8 @@ class Lifecycle:
         level = max(
             (x for x in release.levels if x.above < finding.measured["low"]), key=lambda x: x.above, default=None
         )
-        measured = {k: v for k, v in finding.measured.items() if k not in {"facts", "block", "origin"}}
+        unsaid = {"facts", "block", "origin"} | ({"low", "high"} if finding.measured.get("held_s") else set())
+        measured = {k: v for k, v in finding.measured.items() if k not in unsaid}
         if level is not None:
             measured |= {"threshold": level.above, "threshold_unit": release.unit}
         out.steps.append(
@@ -490,6 +535,13 @@ def lifetime() -> Lifetime:
     return Lifetime([], [], {})
 
 
+def _meanwhile(finding: FindingState, verdict: Verdict) -> bool:
+    """Whether a verdict is about a time which the finding's last episode shares."""
+    start_ms = min(int(finding.measured["start_ms"]), finding.from_ms or int(finding.measured["start_ms"]))
+    end_ms = max(int(finding.measured["end_ms"]), finding.last_ms)
+    return verdict.start_ms <= end_ms and start_ms <= verdict.end_ms
+
+
 def _measured(verdict: Verdict) -> dict[str, Any]:
     return {
         **verdict.measured,
@@ -501,6 +553,7 @@ def _measured(verdict: Verdict) -> dict[str, Any]:
         "block": verdict.block,
         "facts": list(verdict.facts),
         "origin": verdict.origin,
+        **({"held_s": verdict.held_s} if verdict.held_s else {}),
     }
 
 

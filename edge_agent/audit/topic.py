@@ -39,7 +39,10 @@ class Route(StrEnum):
 
 
 class Opening(NamedTuple):
-    """When a level opens: `k` windows in `n` units that do not overlap, or a hold without a break."""
+    """When a level opens: `k` windows in `n` units that do not overlap, or a hold without a break.
+
+    Both together: a hold that goes on as long as `k` of the last `n` windows are above the level.
+    """
 
     k: int = 1
     n: int = 1
@@ -114,6 +117,8 @@ class Verdict:
     running: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     origin: str = "agent"  # who noticed: "agent", "meter", "both"
+    sampled: bool = False  # what an instant showed: no register confirms it, only the next verdict of the same thing
+    held_s: float = 0.0  # a meter's word: for how long it had seen this before it said so
 
 
 class StepKind(StrEnum):

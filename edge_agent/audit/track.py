@@ -28,6 +28,12 @@ class LevelCount:
 
     def exceeded(self, verdict: Verdict, opening: Opening, day: int) -> bool:
         """Count a verdict above this level; whether the level's opening is met."""
+        if opening.hold_s is not None and 0 < opening.hold_s <= verdict.held_s:
+            return True
+        if opening.hold_s is not None and verdict.held_s:
+            return False
+        if opening.hold_s is not None and opening.k > 1:
+            return self._mostly(verdict, opening, opening.hold_s)
         if opening.hold_s is not None and verdict.periods > 1:
             self.interrupted()
             return False
@@ -47,9 +53,22 @@ class LevelCount:
         self.windows = [w for w in self.windows if w[1] > verdict.end_ms - span or w[1] == verdict.end_ms]
         return len(self.windows) >= opening.k
 
-    def interrupted(self) -> None:
-        """An answer that is not above this level breaks a hold, never a count."""
-        self.hold_from = self.hold_to = None
+    def interrupted(self, opening: Opening | None = None) -> bool:
+        """An answer that is not above this level breaks a hold, never a count; whether there was one."""
+        broken = self.hold_from is not None and (opening is None or opening.k == 1 or opening.hold_s is None)
+        if broken:
+            self.hold_from = self.hold_to = None
+        return broken
+
+    def _mostly(self, verdict: Verdict, opening: Opening, hold_s: int) -> bool:
+        """A hold that `k` of the last `n` windows carry: so many, each about as long as this one."""
+        span = (opening.n - 0.5) * max(1, verdict.end_ms - verdict.start_ms)
+        if not self.windows or verdict.start_ms >= self.windows[-1][1]:
+            self.windows.append([verdict.start_ms, verdict.end_ms])
+        self.windows = [w for w in self.windows if w[1] > verdict.end_ms - span]
+        if self.hold_from is None or len(self.windows) < opening.k:
+            self.hold_from = self.windows[0][0]
+        return len(self.windows) >= opening.k and verdict.end_ms - self.hold_from >= hold_s * 1000
 
 
 @dataclass(slots=True)
@@ -105,6 +124,8 @@ class FindingState:
     clear_owed: str = ""  # why the last episode ended, while that is still to be told with the day's counts
     clear_ms: Ms = 0
     origin: str = "agent"
+    from_ms: Ms = 0  # of its last episode: the start of what opened it, its hold included
+    last_ms: Ms = 0  # and the end of the last breach of it
 
 
 @dataclass(slots=True)

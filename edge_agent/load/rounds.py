@@ -112,8 +112,9 @@ class Rounds:
         near = last is not None and 0 < end_ms - last.end_ms <= sampler.vouched_ms
         start_ms, before = (last.end_ms, last.now) if last is not None and near else (end_ms, now)
         held.last = Round(
-            sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms
-        )
+            sampler.point, sampler.device, sampler.role, start_ms, end_ms, before, now, stale, end_ms - first_ms,
+            sampler.quantities,
+        )  # fmt: skip
         held.fresh = {}
         self._out.append(held.last)
 

@@ -166,6 +166,8 @@ class Round:
     now: Mapping[Quantity, float]
     stale: frozenset[Quantity] = frozenset()
     spread_ms: Ms = 0
+    asked: frozenset[Quantity] = frozenset()
+    """What the device is asked for at all: what of it is not in `now` did not come."""
 
 
 class Mean(NamedTuple):
@@ -247,3 +249,5 @@ class LoadView:
     """What the topic's own study has found with this tick: see `audit.study`."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)
     """Per point: every reading up to here has been followed by one that agrees with it."""
+    worked: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What one topic has worked out of this view alone and others need too: arithmetic that is done once."""

@@ -27,7 +27,8 @@ def test_every_topic_has_its_release_and_its_scenarios():
 def test_every_release_has_its_topic():
     releases = sorted((ROOT / "config/releases").glob("*.toml"))
     assert releases, "no release in config/releases"
-    lack = missing({shown(path): TOPICS / f"{path.stem.replace('-', '_')}.py" for path in releases})
+    named = {shown(path): path.stem.partition(".")[0].replace("-", "_") for path in releases}
+    lack = missing({release: TOPICS / f"{topic}.py" for release, topic in named.items()})
     assert not lack, f"parameters for a question that nobody asks:{lack}"
 
 

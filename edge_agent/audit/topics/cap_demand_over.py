@@ -17,4 +17,7 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
         yield judge_interval(interval, site, release, unit="W")
 
 
-TOPIC = AuditTopic("cap-demand-over", examine, needs=("active_demand",), blinded_by=("dat-implausible", "met-fly"))
+TOPIC = AuditTopic(
+    "cap-demand-over", examine, needs=("active_demand",), blinded_by=("dat-implausible", "met-fly"),
+    biased_by=("met-curr-loss", "met-phase-break", "met-volt-loss"),
+)  # fmt: skip

@@ -17,4 +17,7 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
         yield judge_interval(interval, site, release, unit="VA")
 
 
-TOPIC = AuditTopic("cap-heavy-load", examine, needs=("apparent_demand",), blinded_by=("dat-implausible", "met-fly"))
+TOPIC = AuditTopic(
+    "cap-heavy-load", examine, needs=("apparent_demand",), blinded_by=("dat-implausible", "met-fly"),
+    biased_by=("met-curr-loss", "met-phase-break", "met-volt-loss"),
+)  # fmt: skip
