@@ -11,7 +11,6 @@ from edge_agent.load.closing import demand_of
 from edge_agent.load.views import Band, Demand
 
 
-
 def of(p_in: float, p_out: float, q_in: float, q_out: float, step: float = 0.0) -> Demand:
     middle = np.array([p_in, p_out, q_in, q_out])
     known = np.ones(4, np.bool_)

@@ -20,5 +20,5 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
 
 TOPIC = AuditTopic(
     "cap-overload-sustained", examine, needs=("apparent_demand",), blinded_by=("dat-implausible", "met-fly"),
-    biased_by=("met-curr-loss", "met-volt-loss"),
+    biased_by=("met-curr-loss", "met-phase-break", "met-volt-loss"),
 )  # fmt: skip

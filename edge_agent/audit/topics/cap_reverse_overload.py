@@ -36,5 +36,5 @@ def _judge(interval: Interval, site: Site, release: Release) -> Verdict:
 
 TOPIC = AuditTopic(
     "cap-reverse-overload", examine, needs=("active_energy_export",), blinded_by=("dat-implausible", "met-fly"),
-    biased_by=("met-curr-loss", "met-volt-loss"),
+    biased_by=("met-curr-loss", "met-phase-break", "met-volt-loss"),
 )  # fmt: skip

@@ -111,5 +111,5 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
 
 TOPIC = AuditTopic(
     "cap-suspended-use", examine, needs=("active_demand",), blinded_by=("dat-implausible", "met-fly"),
-    biased_by=("met-curr-loss", "met-volt-loss"), study=UsedSince,
+    biased_by=("met-curr-loss", "met-phase-break", "met-volt-loss"), study=UsedSince,
 )  # fmt: skip
