@@ -101,6 +101,7 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
     fields |= {
         "rated": _amount(named.get("limit_va", {}).get("value"), "VA"),
+        "free": _percent(named.get("free_share", {}).get("value")),
         "times": _times(named.get("judged", {}).get("low")),
         "suspended_since": _text(named, "suspended_since_at"),
     }

@@ -41,12 +41,12 @@ SENTENCES: dict[str, str] = {
         "at the most, in the interval that ended {end}, at least {drawn}, {share} of it."
     ),
     "finding.seen.cap-demand-over": (
-        "In the interval that ended {end}, the demand of point {point} was at least {drawn}, {share} of the contracted "
-        "{contracted}."
+        "In the interval that ended {end}, the demand of point {point} was at least {drawn}; contracted are "
+        "{contracted}, and {rule} leaves {free} of it free."
     ),
     "finding.seen.cap-demand-over.several": (
         "In at least one of {periods} intervals from {start} to {end}, the demand of point {point} was at least "
-        "{drawn}, {share} of the contracted {contracted}; only their mean is known."
+        "{drawn}; contracted are {contracted}, and {rule} leaves {free} of it free; only their mean is known."
     ),
     "finding.seen.cap-suspended-use": (
         "In the interval that ended {end}, point {point} drew at least {drawn}, {times} times what may run since "
@@ -165,6 +165,7 @@ SENTENCES: dict[str, str] = {
     "verdict.capacity_suspended": "no capacity is running: suspended",
     "verdict.export_not_measured": "the meter does not measure what is given out, or it has not been read",
     "verdict.nameplate_unknown": "neither the transformer's nameplate nor a contract in kVA is known",
+    "verdict.nothing_over_to_pay": "the contract's rule asks nothing on top for a demand over the contract",
     "verdict.nothing_suspended": "nothing is suspended or reduced",
     "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
