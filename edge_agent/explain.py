@@ -100,6 +100,8 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     }
     fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
     fields |= {
+        "level_before": _level(named, "before"),
+        "level_since": _level(named, "since"),
         "rated": _amount(named.get("limit_va", {}).get("value"), "VA"),
         "free": _percent(named.get("free_share", {}).get("value")),
         "times": _times(named.get("judged", {}).get("low")),
@@ -191,6 +193,15 @@ def _event(named: Mapping[str, Data], lang: str) -> dict[str, str]:
         "after_at": _text(named, "after_at"),
         "logged": first if first == last else f"{first} … {last}",
     }
+
+
+def _level(named: Mapping[str, Data], when: str) -> str:
+    """The peaks before and since, VA or W."""
+    for unit in ("VA", "W"):
+        found = named.get(f"level_{when}_{unit.lower()}")
+        if found is not None:
+            return _at_least(found.get("low", found.get("value")), unit)
+    return "?"
 
 
 def _plainly(measured: Data) -> str:

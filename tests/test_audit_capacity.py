@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
 from edge_agent.archive import Archive
+from edge_agent.audit import estimates
 from edge_agent.audit.topic import Step
 from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.messages import FindingData
 from edge_agent.explain import action_of, explain, reckoned
-from edge_agent.load.views import Band, Interval, LoadView
-from edge_agent.model import ClockQuality, ClockState
+from edge_agent.load.views import Band, Day, DayBlock, Interval, LoadView, Mean, Role
+from edge_agent.load.views import Block as ViewBlock
+from edge_agent.model import ClockQuality, ClockState, Quantity
 from edge_agent.settings.site import Ids
+from tests.on_paper import archive_of, local_ms
 from tests.stories import POLL_MS, Office, Played, Player, cases, office_of, told_alike_after_restarts, told_as_written
-from tests.test_audit import demand_rows, interval_of, play_demand
+from tests.test_audit import PF, demand_rows, interval_of, play_demand
 
 
 def play_given_out(case: Mapping[str, Any], office: Office) -> Played:
@@ -43,10 +47,50 @@ def turned(interval: Interval) -> Interval:
     return replace(interval, register=given)
 
 
+def play_days(case: Mapping[str, Any], office: Office) -> Played:
+    """Days of one shape after the other: the peak from eight to eighteen, half of it at night."""
+    told: list[str] = []
+    day: date = case["first"]
+    for count, peak, *what in case["days"]:
+        if what == ["new archive"]:
+            office.archive = archive_of({"id": "p", "transformer": {"rated_kva": 315}})
+        for _ in range(count):
+            view = day_view(day, peak * 1000, what[0] if what else "")
+            now = office.look(view)
+            if what == ["by hand"]:
+                now += office.by_hand(view.now_ms)
+            told += [f"{day}: {step}" for step in now]
+            day += timedelta(days=1)
+    return Played(told, case["expect"], office)
+
+
+def day_view(day: date, peak_va: float, what: str) -> LoadView:
+    start_ms = local_ms(f"{day} 00:00")
+    usual = peak_va * (1 + ((day.toordinal() * 7) % 5 - 2) / 100) * (0.7 if day.weekday() >= 5 else 1.0)
+    blocks = []
+    for n in range(48 if what == "half" else 96):
+        va = usual if 32 <= n < 72 else usual / 2
+        band = Band(va * 0.995, va, va * 1.005)
+        apparent = None if what == "active only" else band
+        blocks.append(DayBlock(start_ms + (n + 1) * 900_000, 1.0, band.over(1 / PF), None, apparent))
+    over_ms = start_ms + 86_400_000
+    whole = Day("p", day, start_ms, over_ms, 96, tuple(blocks))
+    closed = []
+    if what == "gives out":
+        closed = [turned(interval_of(over_ms - 12 * 3_600_000, 50.0, "kva"))]
+    seen = []
+    if what.startswith("ct "):
+        amps = 400 * float(what[3:])
+        means = {Quantity.CURRENT_L1: Mean(amps, amps, amps, 1.0)}
+        seen = [ViewBlock("p", Role.METER, over_ms - 900_000, over_ms, means)]
+    return LoadView(over_ms + 3_600_000, closed, days=[whole], blocks=seen)
+
+
 PLAYERS: dict[str, Player] = {
     "cap-suspended-use": play_demand,
     "cap-overload-sustained": play_demand,
     "cap-reverse-overload": play_given_out,
+    "cap-expansion-suspect": play_days,
 }
 
 
@@ -106,3 +150,38 @@ def test_an_estimate_is_told_with_its_arithmetic_and_is_no_bill():
     assert "Estimate, not a bill, under the rule cn/cn-suspended@1:" in text
     assert "To be made up: 250 kVA x 30 CNY x 1 / 30 days = 250.00 CNY." in text
     assert "Together at most 750.00 CNY (estimate, not a bill)." in text
+
+
+def test_V08_more_capacity_than_agreed():
+    """+315 kVA for 47 days at 25 yuan: 12,337.50 to be made up, at most 49,350.00 together; single-part 15,750.00."""
+    price = [{"of": "capacity", "amount": 25}]
+    rules = ["cn-capacity", "cn-expansion"]
+    archive = archive_of(
+        {"id": "p", "tariff_class": [{"from": date(2024, 1, 1), "class": "two", "state": "verified"}]},
+        tariff=[{"class": "two", "rules": rules, "price": price}, {"class": "one", "rules": ["cn-expansion"]}],
+    )
+    at_ms = local_ms("2026-03-10 12:00")
+    capacity = archive.capacity("p", at_ms - 1, at_ms)
+    assert capacity is not None
+    two = estimates.outside(archive.terms("p", at_ms), capacity, "expansion", 315e3, 47)
+    assert two is not None
+    assert (two["amount"], two["at_most"], two["currency"]) == ("49350.00", True, "CNY")
+    assert "= 12337.50 CNY." in reckoned(two)[0]
+    one = archive_of(
+        {"id": "p", "tariff_class": [{"from": date(2024, 1, 1), "class": "one", "state": "verified"}]},
+        tariff=[{"class": "one", "rules": ["cn-expansion"]}],
+    )
+    flat = estimates.outside(one.terms("p", at_ms), capacity, "expansion", 315e3, 47)
+    assert flat is not None
+    assert flat["amount"] == "15750.00"
+    assert estimates.outside(None, capacity, "expansion", 315e3, 47) is None
+
+
+def test_a_person_who_has_looked_lets_the_baseline_learn_again():
+    case = next(c.values[1] for c in cases(["cap-expansion-suspect"]) if "told once" in c.values[1]["name"])
+    office = office_of({**case, "days": [[60, 215], [14, 262]]}, forgetful=False)
+    play_days({**case, "days": [[60, 215], [14, 262]]}, office)
+    office.by_hand(local_ms("2026-03-20 12:00"))
+    office.studies.answered("cap-expansion-suspect", "p", agreed=True)
+    told = play_days({**case, "first": date(2026, 3, 20), "days": [[60, 262], [8, 310]]}, office).told
+    assert told == ["2026-05-25: opened major"], "the new level is the baseline; a second step is told again"

@@ -18,6 +18,7 @@ SENTENCES: dict[str, str] = {
     "finding.title.cap-heavy-load": "Heavy load",
     "finding.title.cap-demand-over": "Suspected demand over the contracted maximum",
     "finding.title.cap-suspended-use": "Suspected use of capacity that is suspended or reduced",
+    "finding.title.cap-expansion-suspect": "Suspected expansion of capacity without consent",
     "finding.title.cap-overload-sustained": "Sustained overload",
     "finding.title.cap-reverse-overload": "Heavy load or overload by what is given out",
     "finding.title.met-decrease": "A register of the meter shows less than before",
@@ -55,6 +56,11 @@ SENTENCES: dict[str, str] = {
     "finding.seen.cap-suspended-use.several": (
         "In at least one of {periods} intervals from {start} to {end}, point {point} drew at least {drawn}, {times} "
         "times what may run since {suspended_since}; since then at least {used_kwh} kWh, over it on {used_days} day(s)."
+    ),
+    "finding.seen.cap-expansion-suspect": (
+        "Up to {end}, the daily peaks of point {point} stand at least {times} times as high as before, suspected since "
+        "{onset} ({step_days} day(s)): before at {level_before}, since then at least at {level_since}. Contracted are "
+        "{contracted}, running {running}. The load was at about the contract or above it."
     ),
     "finding.seen.cap-overload-sustained": (
         "Point {point} drew more than its running capacity of {running} for as long as {release} asks; at the most, in "
@@ -137,6 +143,10 @@ SENTENCES: dict[str, str] = {
     "finding.action.cap-suspended-use": (
         "Check the entry of the archive and the seal first; if they are right, inspect on site what runs."
     ),
+    "finding.action.cap-expansion-suspect": (
+        "Check contract, CT ratio and applications in the archive first; then inspect on site which transformers and "
+        "machines are connected since that day."
+    ),
     "finding.action.cap-overload-sustained": (
         "Tell the customer that the transformer ages; advise to apply for more capacity or to correct the power factor."
     ),
@@ -166,6 +176,12 @@ SENTENCES: dict[str, str] = {
     "verdict.export_not_measured": "the meter does not measure what is given out, or it has not been read",
     "verdict.nameplate_unknown": "neither the transformer's nameplate nor a contract in kVA is known",
     "verdict.nothing_over_to_pay": "the contract's rule asks nothing on top for a demand over the contract",
+    "verdict.generation_undeclared": "power flows out and no generation is declared: what is drawn is not what is used",
+    "verdict.too_little_of_the_day": "too few blocks of the day are known",
+    "verdict.baseline_too_few": "the customer's usual days are still being learnt",
+    "verdict.baseline_no_spread": "the customer's usual days are all the same",
+    "verdict.baseline_not_a_number": "the day's peak is not known",
+    "verdict.baseline_out_of_order": "the day has been judged already",
     "verdict.nothing_suspended": "nothing is suspended or reduced",
     "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
