@@ -100,9 +100,10 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     }
     fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
     fields |= {
+        "projected": _at_least(named.get("projected_w", {}).get("low"), "W"),
         "level_before": _level(named, "before"),
         "level_since": _level(named, "since"),
-        "rated": _amount(named.get("limit_va", {}).get("value"), "VA"),
+        "rated": _amount(named.get("limit_va", named.get("rated_va", {})).get("value"), "VA"),
         "free": _percent(named.get("free_share", {}).get("value")),
         "times": _times(named.get("judged", {}).get("low")),
         "suspended_since": _text(named, "suspended_since_at"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
+from itertools import pairwise
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -13,16 +15,19 @@ import pytest
 from edge_agent.archive import Archive
 from edge_agent.audit import estimates
 from edge_agent.audit.topic import Step
+from edge_agent.audit.topics.cap_thermal import HotSpots
 from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.messages import FindingData
 from edge_agent.explain import action_of, explain, reckoned
-from edge_agent.load.views import Band, Day, DayBlock, Interval, LoadView, Mean, Role
+from edge_agent.load.views import Band, Day, DayBlock, Interval, LoadView, Mean, Role, Round
 from edge_agent.load.views import Block as ViewBlock
 from edge_agent.model import ClockQuality, ClockState, Quantity
 from edge_agent.settings.site import Ids
-from tests.on_paper import archive_of, local_ms
+from tests.on_paper import MINUTE_MS, archive_of, local_ms, published
 from tests.stories import POLL_MS, Office, Played, Player, cases, office_of, told_alike_after_restarts, told_as_written
 from tests.test_audit import PF, demand_rows, interval_of, play_demand
+
+P = Quantity.ACTIVE_POWER
 
 
 def play_given_out(case: Mapping[str, Any], office: Office) -> Played:
@@ -86,11 +91,40 @@ def day_view(day: date, peak_va: float, what: str) -> LoadView:
     return LoadView(over_ms + 3_600_000, closed, days=[whole], blocks=seen)
 
 
+def play_stretches(case: Mapping[str, Any], office: Office) -> Played:
+    """Quarters of an hour, each told by its hour since the beginning."""
+    told: list[str] = []
+    start_ms = end_ms = local_ms(case["start"])
+    for count, value in case["stretches"]:
+        for _ in range(count):
+            now = office.look(LoadView(end_ms + 200, [interval_of(end_ms, value, "kva")]))
+            now += office.confirm({"p": end_ms}, end_ms + POLL_MS)
+            told += [f"{(end_ms - start_ms) // 3_600_000} h: {step}" for step in now]
+            end_ms += 900_000
+    return Played(told, case["expect"], office)
+
+
+def play_minutes(case: Mapping[str, Any], office: Office) -> Played:
+    """A round a minute, kW, on an interval of 15 min that has just begun; each step told by its minute."""
+    told: list[str] = []
+    start_ms = local_ms(case["start"])
+    office.look(LoadView(start_ms, [interval_of(start_ms, 100.0, "kw")]))
+    powers = [kw * 1000 for count, kw in case["minutes"] for _ in range(count)]
+    for minute, (before, now) in enumerate(pairwise([powers[0], *powers]), start=1):
+        at_ms = start_ms + minute * MINUTE_MS
+        whole = not (isnan(before) or isnan(now))
+        rounds = [Round("p", "m1", Role.METER, at_ms - MINUTE_MS, at_ms, {P: before}, {P: now})] if whole else []
+        told += [f"{minute}: {step}" for step in office.look(LoadView(at_ms, rounds=rounds))]
+    return Played(told, case["expect"], office)
+
+
 PLAYERS: dict[str, Player] = {
     "cap-suspended-use": play_demand,
     "cap-overload-sustained": play_demand,
     "cap-reverse-overload": play_given_out,
     "cap-expansion-suspect": play_days,
+    "cap-thermal": play_stretches,
+    "cap-demand-forecast": play_minutes,
 }
 
 
@@ -185,3 +219,23 @@ def test_a_person_who_has_looked_lets_the_baseline_learn_again():
     office.studies.answered("cap-expansion-suspect", "p", agreed=True)
     told = play_days({**case, "first": date(2026, 3, 20), "days": [[60, 262], [8, 310]]}, office).told
     assert told == ["2026-05-25: opened major"], "the new level is the baseline; a second step is told again"
+
+
+@pytest.mark.parametrize(
+    ("load", "oil", "hot", "ageing"),
+    [(0.5, 45.10, 52.68, None), (1.0, 75.00, 98.00, 1.0), (1.0353, 77.62, 101.93, 1.57), (1.3, 99.10, 134.10, 64.7)],
+)
+def test_V14_steady_temperatures_by_the_topic_itself(load: float, oil: float, hot: float, ageing: float | None):
+    """20 degrees outside, 55/23/R5: where the bounds meet after four days of the same load."""
+    release = published()[0]["cap-thermal"]
+    study = HotSpots(replace(release, params={**release.params, "ambient_c": [20.0] * 12}))
+    archive = archive_of({"id": "p", "transformer": {"rated_kva": 250}})
+    end_ms = local_ms("2026-07-06 00:15")
+    for _ in range(4 * 96):
+        (verdict,) = study.feed(LoadView(end_ms, [interval_of(end_ms, 250 * load, "kva")]), archive)
+        end_ms += 900_000
+    measured = verdict.measured
+    assert [measured["oil_c"][b] for b in ("low", "high")] == pytest.approx([oil] * 2, abs=0.1)
+    assert [measured["hot_spot_c"][b] for b in ("low", "high")] == pytest.approx([hot] * 2, abs=0.1)
+    if ageing is not None:
+        assert measured["ageing_24h"]["low"] == pytest.approx(ageing, rel=0.01)

@@ -15,7 +15,7 @@ from edge_agent.audit import estimates
 from edge_agent.audit.load_rate import against, cannot_say
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import Interval, LoadView
-from edge_agent.model import Capacity
+from edge_agent.model import Capacity, Ms, PointId
 from edge_agent.tariff import DemandRule, Measured, contract_counted, kilo, number
 
 
@@ -36,7 +36,7 @@ def judge(interval: Interval, site: Site, release: Release) -> Verdict:
     unit = "VA" if rule is not None and rule.unit == "kVA" and rule.bands else "W"
     if capacity.unit != unit or (rule is not None and not rule.bands):
         return cannot_say(interval, "contract_in_other_unit" if capacity.unit != unit else "nothing_over_to_pay")
-    free, part, said = _free(interval, capacity, rule, site, release)
+    free, part, said = free_demand(interval.point, interval.end_ms, capacity, rule, site, release)
     facts = (capacity.fact, *site.k_facts(interval.point, interval.end_ms))
     verdict = against(interval, release, free, facts, unit=unit)
     if verdict.answer is Answer.UNKNOWN:
@@ -48,14 +48,14 @@ def judge(interval: Interval, site: Site, release: Release) -> Verdict:
     return verdict if estimate is None else replace(verdict, measured={**verdict.measured, "estimate": estimate})
 
 
-def _free(
-    interval: Interval, capacity: Capacity, rule: DemandRule | None, site: Site, release: Release
+def free_demand(
+    point: PointId, at_ms: Ms, capacity: Capacity, rule: DemandRule | None, site: Site, release: Release
 ) -> tuple[float, Measured | None, dict[str, Any]]:
     """The demand up to which nothing is paid on top, W or VA; what the rule is asked about; and whose share it is."""
     if rule is None:
         share = float(release.params["share"])
         return share * capacity.contracted, None, {"free_share": share, "rule": release.name}
-    installed = estimates.installed_kva(site.ratings(interval.point, interval.end_ms).transformer_va)
+    installed = estimates.installed_kva(site.ratings(point, at_ms).transformer_va)
     part = Measured(contract=number(capacity.contracted) / 1000, installed_kva=installed)
     counted, _ = contract_counted(rule, part)
     exact = max(rule.gate, min(b.start for b in rule.bands))

@@ -19,6 +19,8 @@ SENTENCES: dict[str, str] = {
     "finding.title.cap-demand-over": "Suspected demand over the contracted maximum",
     "finding.title.cap-suspended-use": "Suspected use of capacity that is suspended or reduced",
     "finding.title.cap-expansion-suspect": "Suspected expansion of capacity without consent",
+    "finding.title.cap-thermal": "The transformer is warm by its load, or ages faster than normal",
+    "finding.title.cap-demand-forecast": "The running interval may end above the contracted demand",
     "finding.title.cap-overload-sustained": "Sustained overload",
     "finding.title.cap-reverse-overload": "Heavy load or overload by what is given out",
     "finding.title.met-decrease": "A register of the meter shows less than before",
@@ -61,6 +63,14 @@ SENTENCES: dict[str, str] = {
         "Up to {end}, the daily peaks of point {point} stand at least {times} times as high as before, suspected since "
         "{onset} ({step_days} day(s)): before at {level_before}, since then at least at {level_since}. Contracted are "
         "{contracted}, running {running}. The load was at about the contract or above it."
+    ),
+    "finding.seen.cap-thermal": (
+        "At {end}, the hot spot of the transformer at point {point} ({rated}) was computed at {hot_spot_c} degrees or "
+        "more, its ageing at {ageing} times normal or more; the air outside is {ambient}."
+    ),
+    "finding.seen.cap-demand-forecast": (
+        "At {end}, {elapsed_s} s into the interval, the load of point {point} would carry its demand to {projected} or "
+        "more if it went on like this; contracted are {contracted}, and {rule} leaves {free} of it free."
     ),
     "finding.seen.cap-overload-sustained": (
         "Point {point} drew more than its running capacity of {running} for as long as {release} asks; at the most, in "
@@ -147,6 +157,11 @@ SENTENCES: dict[str, str] = {
         "Check contract, CT ratio and applications in the archive first; then inspect on site which transformers and "
         "machines are connected since that day."
     ),
+    "finding.action.cap-thermal": (
+        "Compare with the transformer's own thermometer; advise to shift load, to correct the power factor or to apply "
+        "for more capacity before the summer."
+    ),
+    "finding.action.cap-demand-forecast": "Tell the customer in time, where that was agreed; nothing is owed yet.",
     "finding.action.cap-overload-sustained": (
         "Tell the customer that the transformer ages; advise to apply for more capacity or to correct the power factor."
     ),
@@ -182,6 +197,8 @@ SENTENCES: dict[str, str] = {
     "verdict.baseline_no_spread": "the customer's usual days are all the same",
     "verdict.baseline_not_a_number": "the day's peak is not known",
     "verdict.baseline_out_of_order": "the day has been judged already",
+    "verdict.too_little_of_the_window": "too little of the running interval is known",
+    "verdict.window_over": "the interval is over",
     "verdict.nothing_suspended": "nothing is suspended or reduced",
     "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
