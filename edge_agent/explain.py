@@ -100,6 +100,7 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     }
     fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
     fields |= {
+        "coverage_share": _percent(data.get("coverage")),
         "projected": _at_least(named.get("projected_w", {}).get("low"), "W"),
         "level_before": _level(named, "before"),
         "level_since": _level(named, "since"),

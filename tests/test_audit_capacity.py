@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -19,7 +19,7 @@ from edge_agent.audit.topics.cap_thermal import HotSpots
 from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.messages import FindingData
 from edge_agent.explain import action_of, explain, reckoned
-from edge_agent.load.views import Band, Day, DayBlock, Interval, LoadView, Mean, Role, Round
+from edge_agent.load.views import Band, Day, DayBlock, Demand, Interval, LoadView, Mean, Role, Round, Source
 from edge_agent.load.views import Block as ViewBlock
 from edge_agent.model import ClockQuality, ClockState, Quantity
 from edge_agent.settings.site import Ids
@@ -27,6 +27,7 @@ from tests.on_paper import MINUTE_MS, archive_of, local_ms, published
 from tests.stories import POLL_MS, Office, Played, Player, cases, office_of, told_alike_after_restarts, told_as_written
 from tests.test_audit import PF, demand_rows, interval_of, play_demand
 
+HOUR_MS = 3_600_000
 P = Quantity.ACTIVE_POWER
 
 
@@ -118,12 +119,43 @@ def play_minutes(case: Mapping[str, Any], office: Office) -> Played:
     return Played(told, case["expect"], office)
 
 
+def play_energies(case: Mapping[str, Any], office: Office) -> Played:
+    """Days of equal hours: how many, kWh drawn, kvarh, kWh given out; NaN: nothing is known of the day."""
+    told: list[str] = []
+    day: date = case["first"]
+    for count, *energies in case["days"]:
+        for _ in range(count):
+            told += [f"{day}: {step}" for step in office.look(energy_view(day, energies, case.get("step_kwh", 0.0)))]
+            day += timedelta(days=1)
+    return Played(told, case["expect"], office)
+
+
+def energy_view(day: date, energies: Sequence[float], step_kwh: float) -> LoadView:
+    start_ms = local_ms(f"{day} 00:00")
+    drawn, reactive, given = ([*energies, 0.0, 0.0])[:3]
+    closed = []
+    for n in range(24):
+        end_ms = start_ms + (n + 1) * HOUR_MS
+        demand = None
+        if not isnan(drawn):
+            means = [x / 24 for x in (drawn, reactive, given)]
+            p, q, out = (Band(max(0.0, x - step_kwh), x, x + step_kwh).over(1e-3) for x in means)
+            demand = Demand(Source.REGISTER, p, q, p, 1.0, step_kwh * 1000, out)
+        spans = "" if demand else "no_reading"
+        closed.append(Interval("p", end_ms - HOUR_MS, end_ms, True, demand, None, end_ms, 1, spans))
+    over_ms = start_ms + 24 * HOUR_MS
+    return LoadView(over_ms + HOUR_MS, closed, days=[Day("p", day, start_ms, over_ms, 24, ())])
+
+
 PLAYERS: dict[str, Player] = {
     "cap-suspended-use": play_demand,
     "cap-overload-sustained": play_demand,
     "cap-reverse-overload": play_given_out,
     "cap-expansion-suspect": play_days,
     "cap-thermal": play_stretches,
+    "tar-pf": play_energies,
+    "tar-export-undeclared": play_energies,
+    "tar-step-tier": play_energies,
     "cap-demand-forecast": play_minutes,
 }
 

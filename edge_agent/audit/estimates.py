@@ -50,11 +50,10 @@ def outside(terms: Terms | None, capacity: Capacity, kind: str, quantity: float,
     )  # fmt: skip
 
 
-def power_factor(
-    table: PowerFactorTable, active_kwh: float, reactive_kvarh: float, bill: Decimal | None
-) -> Plain | None:
-    """What a month's power factor does to a bill; without the bill nothing is named."""
-    return _plain(lambda: power_factor_adjustment(table, number(active_kwh), number(reactive_kvarh), bill))
+def power_factor(table: PowerFactorTable, energies: tuple[float, float], bill: Decimal | None) -> Plain | None:
+    """What a month's power factor does to a bill, by kWh and kvarh; without the bill nothing is named."""
+    active_kwh, reactive_kvarh = (number(round(e, 3)) for e in energies)
+    return _plain(lambda: power_factor_adjustment(table, active_kwh, reactive_kvarh, bill))
 
 
 def installed_kva(transformer_va: float | None) -> Decimal | None:

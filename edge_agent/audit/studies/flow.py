@@ -14,7 +14,7 @@ from typing import Any
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
 
-MS_PER_H = 3_600_000
+HOUR_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Flow:
         """A mean power over (start, end]; what is not known is time without knowledge."""
         if band is None or not all(map(isfinite, band)) or end_ms <= start_ms:
             return
-        hours = (end_ms - start_ms) / MS_PER_H
+        hours = (end_ms - start_ms) / HOUR_MS
         error = max(band.high - band.value, 0.0) * hours
         if start_ms == self.end_ms and source is Source.REGISTER:
             self.last = error

@@ -23,6 +23,9 @@ SENTENCES: dict[str, str] = {
     "finding.title.cap-demand-forecast": "The running interval may end above the contracted demand",
     "finding.title.cap-overload-sustained": "Sustained overload",
     "finding.title.cap-reverse-overload": "Heavy load or overload by what is given out",
+    "finding.title.tar-pf": "Power factor of the month below the standard",
+    "finding.title.tar-export-undeclared": "Energy is given out and no generation is declared",
+    "finding.title.tar-step-tier": "The year's energy is near a step of the tariff, or past it",
     "finding.title.met-decrease": "A register of the meter shows less than before",
     "finding.title.met-cover": "The meter says that a cover was opened",
     "finding.title.met-magnetic": "The meter says that it was in a constant magnetic field",
@@ -79,6 +82,19 @@ SENTENCES: dict[str, str] = {
     "finding.seen.cap-reverse-overload": (
         "Point {point} gave out more than {threshold} of its rated {rated} for as long as {release} asks; at the most, "
         "in the interval that ended {end}, at least {drawn}, {share} of it."
+    ),
+    "finding.seen.tar-pf": (
+        "In billing month {month} up to {end}, the power factor of point {point} was at most {power_factor} against a "
+        "standard of {standard} (adjustment {adjustment_percent} %), from {active_kwh} kWh and {reactive_kvarh} kvarh "
+        "by their lower bounds; {coverage_share} of the time is known; the month is closed: {final}."
+    ),
+    "finding.seen.tar-export-undeclared": (
+        "On {day}, at least {export_kwh} kWh flowed out at point {point}, for which no generation is declared. kWh by "
+        "the hour: {export_by_hour}."
+    ),
+    "finding.seen.tar-step-tier": (
+        "Up to {end}, point {point} drew at least {year_kwh} kWh in {year}: step {step} of {rule} ends at {step_kwh} "
+        "kWh ({what})."
     ),
     "finding.seen.met-decrease": (
         "Between {start} and {end}, register {quantity} of the meter at point {point} went from {before} to {after}, "
@@ -168,6 +184,13 @@ SENTENCES: dict[str, str] = {
     "finding.action.cap-reverse-overload": (
         "Compare the generation that was agreed with what is given out, and the nameplate with the archive."
     ),
+    "finding.action.tar-pf": (
+        "Compare with the bill and with the meter's setting of reactive quadrants; advise to check compensation."
+    ),
+    "finding.action.tar-export-undeclared": (
+        "Look for an application in the archive; if there is none, ask the customer, and check the meter's wiring."
+    ),
+    "finding.action.tar-step-tier": "Tell the customer; check in the archive how many persons live there.",
     "finding.action.met-decrease": "Read the meter on site and compare its serial and registers with the archive.",
     "finding.action.met-cover": (
         "Compare with the work orders; inspect seals and covers on site, and compare the registers with the last ones."
@@ -199,6 +222,14 @@ SENTENCES: dict[str, str] = {
     "verdict.baseline_out_of_order": "the day has been judged already",
     "verdict.too_little_of_the_window": "too little of the running interval is known",
     "verdict.window_over": "the interval is over",
+    "verdict.no_power_factor_rule": "no power factor rule is known for the point's class of use",
+    "verdict.month_too_young": "the billing month is too young",
+    "verdict.too_little_of_the_month": "too little of the billing month is known",
+    "verdict.too_little_energy": "too little energy to tell a power factor by",
+    "verdict.generation_declared": "generation is declared",
+    "verdict.year_over": "the calendar year is over",
+    "verdict.no_step_tariff": "no step tariff is known for the point's class of use",
+    "verdict.year_not_whole": "what was used before in this year is not known",
     "verdict.nothing_suspended": "nothing is suspended or reduced",
     "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
