@@ -59,6 +59,7 @@ class Point:
     u_n_v: float  # line to line; line to neutral where `wiring` is 1p2w
     wiring: str  # "3p4w", "3p3w", "1p2w"
     generation: bool
+    joined: date | None  # when the customer's supply began
     period_min: int
     slide_min: int
     accepted_at_ms: Ms | None
@@ -231,6 +232,10 @@ class Archive:
         code = self.tariff_class(point, at_ms)
         return None if code is None else self._terms.get(str(code.value))
 
+    def joined(self, point: PointId) -> date | None:
+        """The day on which the customer's supply began; None: nobody has said."""
+        return self.points[point].joined
+
     def accepted(self, point: PointId, at_ms: Ms) -> bool:
         """Whether a person has accepted the point by then; else it is on trial."""
         since = self.points[point].accepted_at_ms
@@ -286,6 +291,7 @@ def _point(table: PointTable) -> Point:
         u_n_v=table.u_n_v,
         wiring=table.wiring,
         generation=table.generation,
+        joined=table.joined,
         period_min=table.demand.period_min,
         slide_min=table.demand.slide_min,
         accepted_at_ms=table.accepted.at.ms(tz) if table.accepted else None,

@@ -14,6 +14,7 @@ import pytest
 
 from edge_agent.archive import Archive
 from edge_agent.audit import estimates
+from edge_agent.audit.study import Studies
 from edge_agent.audit.topic import Step
 from edge_agent.audit.topics.cap_thermal import HotSpots
 from edge_agent.contract.finding import finding_letter
@@ -60,6 +61,14 @@ def play_days(case: Mapping[str, Any], office: Office) -> Played:
     for count, peak, *what in case["days"]:
         if what == ["new archive"]:
             office.archive = archive_of({"id": "p", "transformer": {"rated_kva": 315}})
+        if what == ["new charge"]:
+            office.archive = archive_of(
+                {**case["point"], "id": "p", "tariff_class": [{**case["point"]["tariff_class"][0], "class": "two"}]},
+                tariff=case["tariff"],
+            )
+        if what == ["new class"]:
+            put_right = {"from": date(2024, 1, 1), "class": "office", "state": "verified"}
+            office.archive = archive_of({"id": "p", "tariff_class": [put_right]})
         for _ in range(count):
             view = day_view(day, peak * 1000, what[0] if what else "")
             now = office.look(view)
@@ -68,6 +77,22 @@ def play_days(case: Mapping[str, Any], office: Office) -> Played:
             told += [f"{day}: {step}" for step in now]
             day += timedelta(days=1)
     return Played(told, case["expect"], office)
+
+
+def play_shapes(case: Mapping[str, Any], office: Office) -> Played:
+    """Days against two shapes that stand for the utility's own."""
+    office.releases = dict(office.releases)
+    release = office.releases["tar-class-shape"]
+    shapes = {"office": shape(8, 18, 0.7), "home": shape(18, 23, 1.1)} if case["shapes"] else {}
+    office.releases["tar-class-shape"] = replace(release, params={**release.params, "shapes": shapes})
+    office.studies, office.life = Studies(office.topics, office.releases), office._new()
+    return play_days(case, office)
+
+
+def shape(from_h: int, to_h: int, off: float) -> list[float]:
+    """A working day that is high between two hours, then a day off."""
+    work = [1.0 if from_h * 4 <= n < to_h * 4 else 0.3 for n in range(96)]
+    return [*work, *(off * w for w in work)]
 
 
 def day_view(day: date, peak_va: float, what: str) -> LoadView:
@@ -153,6 +178,8 @@ PLAYERS: dict[str, Player] = {
     "cap-reverse-overload": play_given_out,
     "cap-expansion-suspect": play_days,
     "cap-thermal": play_stretches,
+    "tar-capacity-rule": play_days,
+    "tar-class-shape": play_shapes,
     "tar-pf": play_energies,
     "tar-export-undeclared": play_energies,
     "tar-step-tier": play_energies,

@@ -281,6 +281,7 @@ class PointTable(Table, frozen=True, kw_only=True):
     billing_day: Annotated[int, Meta(ge=1, le=28)] = 1
     holiday_calendar: Id | None = None
     generation: bool = False
+    joined: date | None = None
     imax_a: Annotated[float, Meta(gt=0, le=10_000)] | None = None
     demand: DemandTable = DemandTable()
     accepted: Accepted | None = None
@@ -313,6 +314,7 @@ class TariffTable(Table, frozen=True, kw_only=True):
 
     code: Code = field(name="class")
     rules: tuple[Id, ...]
+    new_customers_from: date | None = None
     price: tuple[PriceTable, ...] = ()
 
 

@@ -25,6 +25,8 @@ SENTENCES: dict[str, str] = {
     "finding.title.cap-reverse-overload": "Heavy load or overload by what is given out",
     "finding.title.tar-pf": "Power factor of the month below the standard",
     "finding.title.tar-export-undeclared": "Energy is given out and no generation is declared",
+    "finding.title.tar-class-shape": "The load looks like another class of use than the contract's",
+    "finding.title.tar-capacity-rule": "The way of charging does not fit the size of the supply",
     "finding.title.tar-step-tier": "The year's energy is near a step of the tariff, or past it",
     "finding.title.met-decrease": "A register of the meter shows less than before",
     "finding.title.met-cover": "The meter says that a cover was opened",
@@ -91,6 +93,14 @@ SENTENCES: dict[str, str] = {
     "finding.seen.tar-export-undeclared": (
         "On {day}, at least {export_kwh} kWh flowed out at point {point}, for which no generation is declared. kWh by "
         "the hour: {export_by_hour}."
+    ),
+    "finding.seen.tar-class-shape": (
+        "In four weeks in a row up to {end}, the load of point {point} looked more like class {class_nearest} than "
+        "like the agreed {class_agreed} (similarity: {similarity}). Night share {night_share}, evening share "
+        "{evening_share}."
+    ),
+    "finding.seen.tar-capacity-rule": (
+        "On {end}, point {point} has {size_kva} kVA; the archive says {has}, and {rule} asks for {should}."
     ),
     "finding.seen.tar-step-tier": (
         "Up to {end}, point {point} drew at least {year_kwh} kWh in {year}: step {step} of {rule} ends at {step_kwh} "
@@ -190,6 +200,8 @@ SENTENCES: dict[str, str] = {
     "finding.action.tar-export-undeclared": (
         "Look for an application in the archive; if there is none, ask the customer, and check the meter's wiring."
     ),
+    "finding.action.tar-class-shape": "Check in the archive what the contract says the supply is used for.",
+    "finding.action.tar-capacity-rule": "Compare contract, class of use and capacity in the archive.",
     "finding.action.tar-step-tier": "Tell the customer; check in the archive how many persons live there.",
     "finding.action.met-decrease": "Read the meter on site and compare its serial and registers with the archive.",
     "finding.action.met-cover": (
@@ -230,6 +242,12 @@ SENTENCES: dict[str, str] = {
     "verdict.year_over": "the calendar year is over",
     "verdict.no_step_tariff": "no step tariff is known for the point's class of use",
     "verdict.year_not_whole": "what was used before in this year is not known",
+    "verdict.class_shapes_unknown": "the utility has loaded no shapes of its classes of use",
+    "verdict.class_unknown": "the point's class of use is not known, or has no shape",
+    "verdict.shape_unknown": "the load has no shape that could be compared",
+    "verdict.no_capacity_rule": "no rule of size is known for the point's class of use",
+    "verdict.joined_unknown": "when the customer joined, or when the rule began, is not known",
+    "verdict.joined_before": "the customer joined before the rule began: the old way of charging may go on",
     "verdict.nothing_suspended": "nothing is suspended or reduced",
     "verdict.contract_in_other_unit": "the contract is in the other unit (kVA or kW)",
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
