@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from itertools import pairwise
-from math import ceil, inf, isfinite, nan
+from math import ceil, exp, inf, isfinite, nan
 from random import Random
 from time import process_time
 from typing import Any
@@ -392,3 +392,39 @@ def test_pairs_wait_in_a_bounded_row_and_across_restarts():
     assert track.x == tuple(float(n) for n in range(204, 300))
     assert track.y.count(None) == 9
     assert add(track, nan, 1.0, hour="day", archive="8", keep_pairs=96) == PairTrack("8", (None,), (1.0,), ("day",))
+
+
+def test_a_value_on_a_border_belongs_to_the_class_above_it():
+    classes = Classes(0.005, 2.0)
+    for hundredths in range(199):
+        kept = counted(Distribution(), [hundredths / 100], classes)
+        made = percentile(kept, 0.5, classes)
+        assert isinstance(made, Figure)
+        assert made.low == pytest.approx(hundredths / 100)
+
+
+def test_one_long_step_bounds_what_many_short_ones_age():
+    cool = hot_spot.new_day(heated([same(0.3)] * 192))
+    long = hot_spot.step(cool, same(1.3), 20.0, 120.0, SMALL_OIL)
+    short: Any = cool
+    for _ in range(120):
+        short = hot_spot.step(short, same(1.3), 20.0, 1.0, SMALL_OIL)
+    assert isinstance(long, HotSpotTrack)
+    bounds, fine = answered(long).aged_h, answered(short).aged_h
+    assert bounds.low < fine.low <= fine.value <= fine.high < bounds.high
+    assert answered(long).hot_spot_c.value == pytest.approx(answered(short).hot_spot_c.value)
+
+
+def test_a_winding_that_heats_before_its_oil_overshoots():
+    """k21 = 2, as of larger transformers: 1.5 times the gradient at first, by and by the same as with k21 = 1."""
+    larger = replace(SMALL_OIL, k21=2.0)
+    track: Any = heated([same(0.2)] * 192)
+    track = replace(track, rise_1=tuple(2 * v for v in track.rise_1), rise_2=track.rise_1)
+    rises = []
+    for _ in range(600):
+        track = hot_spot.step(track, same(1.0), 20.0, 2.0, larger)
+        rises.append(track.rise_1[1] - track.rise_2[1])
+    assert max(rises) > 1.5 * 23
+    assert rises[-1] == pytest.approx(23.0, abs=0.1)
+    after_90_min = 46 - 23 + (23 - 1.75) * exp(-90 * 2 / 180)
+    assert rises[44] == pytest.approx(after_90_min, abs=0.1)

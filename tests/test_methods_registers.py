@@ -325,3 +325,35 @@ def test_the_power_factor_of_a_month():
 )
 def test_half_is_rounded_up(value: float, rounded: str):
     assert str(power_factor.half_up(value)) == rounded
+
+
+def test_a_coarse_register_is_off_only_where_its_bounds_are():
+    at_the_end = paced(meter([2500.0] * 96, factor=1.068, step_wh=1000.0))[-1]
+    assert isinstance(at_the_end, PaceAnswer)
+    assert at_the_end.rho.value > 1.05
+    assert at_the_end.pace is Pace.BETWEEN
+
+
+def test_a_clock_that_is_off_makes_no_negative_loss():
+    track, _ = feeder(40)
+    for skew, balance in [(0.0, Balance.NEGATIVE), (40.0, Balance.BETWEEN)]:
+        _, answer = sum_check.seen(
+            track, 40, 24, exact(1000.0), [exact(1030.0)], coverage=1, skew=skew, archive="7", rule=SUM
+        )
+        assert isinstance(answer, SumAnswer)
+        assert answer.balance is balance
+
+
+@pytest.mark.parametrize(("difference", "fits"), [(0.13, True), (0.14, False), (-0.13, True), (-0.14, False)])
+def test_twelve_rates_leave_thirteen_steps_open(difference: float, fits: bool):
+    made = total_against_rates(120.0 + difference, [10.0] * 12, step=0.01, spread_s=0.0, rule=RATES)
+    assert not isinstance(made, CannotSay)
+    assert made.fits is fits
+
+
+def test_the_bounds_of_a_power_factor():
+    month = power_factor.add(power_factor.FactorMonth(), "m", Band(890, 900, 910), Band(420, 430, 440), seconds=900)
+    assert isinstance(month, power_factor.FactorMonth)
+    made = power_factor.power_factor(month, least_coverage=0.9, least_wh=1.0)
+    assert isinstance(made, power_factor.FactorAnswer)
+    assert made.factor[:3] == pytest.approx((0.89643, 0.90230, 0.90796), abs=1e-5)

@@ -208,3 +208,30 @@ def test_a_year_of_days():
     figures.report(
         "side by side, a year of days, one phase", days=len(days), good=len(kinds), cpu_seconds=round(took_s, 3)
     )
+
+
+def test_a_factor_with_less_than_nothing_at_no_load_fits_no_explanation():
+    x = a_day(1)
+    made = compare(x, [1.25 * v - 25 for v in x], **FACTS)
+    assert isinstance(made, CannotSay)
+    assert made.because is Why.AMBIGUOUS
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_current_that_swells_and_fades_is_not_two_groups(seed: int):
+    """Neither of the groups into which it can be cut is narrow."""
+    x = a_day(seed)
+    swell = [Random(seed * 100 + q).uniform(0, 50) for q in range(96)]
+    made = compare(x, beside(x, seed, extra=lambda q: swell[q], error=0.0), **FACTS)
+    assert isinstance(made, PairAnswer)
+    assert made.kind is Agreement.CONSTANT
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_factor_that_hides_at_low_load_is_not_intermittent(seed: int):
+    """Six percent are nothing to see at 40 A, and plain at 300."""
+    x = a_day(seed, low=5, high=385)
+    hours = ["day" if 28 <= q < 76 else "night" for q in range(96)]
+    made = compare(x, beside(x, seed, factor=1.08, error=0.0), **FACTS, hours=hours)
+    assert isinstance(made, PairAnswer)
+    assert made.kind is Agreement.SHUNT

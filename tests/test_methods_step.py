@@ -274,3 +274,10 @@ def test_a_state_that_does_not_fit_is_none(changes: dict[str, Any]):
     if made is not None:
         cusum.seen(made, a_day(10**9, 1.0), archive="8", capacity_va=1.0, rule=STEP)
     event(f"taken: {made is not None}")
+
+
+def test_a_fall_that_lasts_is_what_is_normal():
+    track, answers = through(factory(200, step_day=120, factor=0.8))
+    assert [n for n, a in enumerate(answers) if isinstance(a, StepSeen) and a.settled]
+    assert cusum.baseline(track.learnt["work"], 0.0)[0] == pytest.approx(230 * 0.8, rel=0.02)
+    assert not track.side

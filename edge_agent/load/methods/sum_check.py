@@ -88,7 +88,8 @@ def seen(
     if len(track.days) < rule.least_days:
         known = CannotSay(Why.TOO_FEW, "days", float(len(track.days)), float(rule.least_days))
         if loss.high < floor:
-            return _off(track), SumAnswer(Balance.NEGATIVE, loss, 0.0, 0.0, loss.value / main.value, track.off_days + 1)
+            track = replace(track, off_days=track.off_days + 1)
+            return track, SumAnswer(Balance.NEGATIVE, loss, 0.0, 0.0, loss.value / main.value, track.off_days)
         return _learn(track, hours, main.value, loss.value, rule), known
     no_load, copper, sigma = fitted(track.days, sigmas=rule.sigmas)
     expected = no_load * hours + copper * main.value**2 / hours
@@ -102,8 +103,6 @@ def seen(
     off = balance in {Balance.OVER, Balance.NEGATIVE}
     off_days = track.off_days + 1 if off else 0 if balance is Balance.KEEPS else track.off_days
     answer = SumAnswer(balance, loss, expected, sigma, loss.value / main.value, off_days)
-    if off:
-        return _off(track), answer
     track = replace(track, off_days=off_days)
     if balance is Balance.KEEPS:
         track = _learn(track, hours, main.value, loss.value, rule)
@@ -189,7 +188,3 @@ def _not_negative(hours: Floats, copper: Floats, loss: Floats) -> tuple[float, f
 
 def _learn(track: SumTrack, hours: float, main: float, loss: float, rule: SumRule) -> SumTrack:
     return replace(track, days=(*track.days, (hours, main, loss))[-rule.keep_days :])
-
-
-def _off(track: SumTrack) -> SumTrack:
-    return replace(track, off_days=track.off_days + 1)
