@@ -20,6 +20,9 @@ from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent, Role
 from edge_agent.model import DeviceId, MeterEvent, Ms, PointId
 from edge_agent.witness import Witness
 
+GRAVEST = {answer: rank for rank, answer in enumerate((Answer.CLEAR, Answer.BETWEEN, Answer.UNKNOWN, Answer.BREACH))}
+"""Of what is said about the phases of a point at one instant, the gravest is what `status` shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class CoreOutcome:
@@ -144,7 +147,10 @@ class Core:
 
     def _remember(self, topic: str, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
-            if verdict.answer is not Answer.UNKNOWN or verdict.reason != "gap":
+            if verdict.answer is Answer.UNKNOWN and verdict.reason == "gap":
+                continue
+            last = self.last.get((topic, verdict.point))
+            if last is None or last.end_ms != verdict.end_ms or GRAVEST[last.answer] <= GRAVEST[verdict.answer]:
                 self.last[topic, verdict.point] = verdict
 
     def _wants(self) -> frozenset[DeviceId]:

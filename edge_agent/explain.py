@@ -114,7 +114,10 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     if periods > 1 and f"{code}.several" in sentences("en"):
         code, fields = f"{code}.several", {**fields, "periods": periods}
     if "event" in named:
-        code, fields = f"{code}{_sources(named)}", {**fields, **_event(named, lang)}
+        by_meter = f"{code}.meter" if f"{code}.meter" in sentences("en") else code
+        code, fields = f"{by_meter}{_sources(named)}", {**fields, **_event(named, lang)}
+    else:
+        fields |= _phases(named, lang)
     yield say(code, lang, **fields)
     if "source" in named and "coverage" in data:
         source = _text(named, "source")
@@ -182,6 +185,42 @@ def _sources(named: Mapping[str, Data]) -> str:
     if "after" not in named:
         return ".log"
     return ".both" if "logged_first_at" in named else ""
+
+
+def _phases(named: Mapping[str, Data], lang: str) -> dict[str, str]:
+    """What a meter showed of its phases, and which of them is meant."""
+    phase, at = _text(named, "phase"), _text(named, "at", "")
+    pattern = say(f"finding.pattern.{_text(named, 'pattern', 'none')}", lang)
+    return {
+        "phase": phase,
+        "of_phase": "" if phase == "?" else say("finding.of_phase", lang, phase=phase),
+        "voltage": _percent(named.get("voltage_share", {}).get("value"), 1),
+        "shown": _shown(named) or "?",
+        "ratio": f"{named.get('ratio', {}).get('value', 0):.3g}",
+        "pattern": say("finding.at", lang, pattern=pattern, at=at) if at else pattern,
+        "direction": say(f"finding.direction.{_text(named, 'direction', 'low')}", lang),
+        "measure": say(f"finding.measure.{_text(named, 'measure', 'spread')}", lang),
+        "unbalance": f"{named.get('unbalance_percent', {}).get('value', 0):.3g}",
+        "limit": f"{named.get('limit_percent', {}).get('value', 0):.3g}",
+        "sequence_of": _text(named, "sequence_of"),
+        "status_word": _text(named, "status_word"),
+        "median": f"{named.get('median_percent', {}).get('high', 0):.3g} %",
+        "days": f"{named.get('days', {}).get('value', 0):g}",
+    }
+
+
+def _shown(named: Mapping[str, Data]) -> str:
+    """`L1 230.1 V, 198.4 A, 41.2 kW; L2 ...`: as far as the meter shows it."""
+    out: list[str] = []
+    for place in ("l1", "l2", "l3", "l12", "l23", "l31"):
+        kinds = (("voltage", "V", 1.0), ("current", "A", 1.0), ("active_power", "kW", 1e-3))
+        parts = [
+            f"{measured['value'] * factor:.10g} {unit}"
+            for kind, unit, factor in kinds
+            if "value" in (measured := named.get(f"{kind}_{place}_{unit[-1].lower()}", {}))
+        ]
+        out += [f"{place.upper()} {', '.join(parts)}"] if parts else []
+    return "; ".join(out)
 
 
 def _event(named: Mapping[str, Data], lang: str) -> dict[str, str]:

@@ -135,7 +135,7 @@ def office_of(case: Mapping[str, Any], *, forgetful: bool) -> Office:
 def told_as_written(play: Player, topic: str, case: Mapping[str, Any]) -> None:
     """Every step is told when the case says so, and nothing passes by doing nothing."""
     played = play(case, office_of(case, forgetful=False))
-    assert played.told == played.expected
+    assert played.told == played.expected, played.told
     office = played.office
     if not any(played.expected) and not case.get("reasons") and not case.get("nothing"):
         judged = office.answers.total() - office.answers[Answer.UNKNOWN]

@@ -12,12 +12,14 @@ import pytest
 from edge_agent.archive import Archive
 from edge_agent.assembly import releases_of, topics_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Step, StepKind, Verdict
+from edge_agent.audit.topics.met_ct_oversized import Month
 from edge_agent.contract.finding import finding_letter
 from edge_agent.explain import action_of, explain
 from edge_agent.load.views import Band, Comm, Demand, Interval, LoadView, RegisterEvent, Source, Witnessed
 from edge_agent.model import ClockQuality, ClockState, Quantity, Severity
 from edge_agent.settings import config_files, load_site
 from edge_agent.words import say, sentences
+from tests.on_rounds import at_fault
 from tests.test_audit_capacity import PLAYERS as CAPACITY
 
 ROOT = Path(__file__).parent.parent
@@ -74,12 +76,17 @@ def view_of(topic: str) -> LoadView:
         END - 900_000, END,
     )  # fmt: skip
     said = () if topic == "met-decrease" else (opened,)
-    return LoadView(END, closed, (fell,), (silent,), said, said)
+    view = at_fault(topic, END, "factory")
+    month = Month("factory", END - 30 * 86_400_000, END, (0, 9, *[0] * 148), 25, ())
+    return LoadView(
+        END, closed, (fell,), (silent,), said, said, view.rounds, view.blocks, (), view.claims, (month,)
+    )  # fmt: skip
 
 
 def data_of(topic: AuditTopic, release: Release, archive: Archive, site: Any) -> dict[str, Any]:
     """The `data` of a real message about the topic's own verdict."""
-    verdict: Verdict = next(topic.examine(view_of(topic.id), archive, release))
+    verdicts = topic.examine(view_of(topic.id), archive, release)
+    verdict: Verdict = next(v for v in verdicts if v.answer is Answer.BREACH)
     assert verdict.answer is Answer.BREACH
     step = Step(
         finding=f"gw-1.{verdict.point}.{topic.id}.2026-02", n=1, kind=StepKind.OPENED, point=verdict.point,
@@ -244,6 +251,8 @@ def test_every_reason_why_something_cannot_be_said_has_its_sentence():
         r'self\._break\(i, t_ms, "([a-z_]+)"',
         r'broke\([^"\n]*"([a-z_]+)"',
         r'return "([a-z_]+)"$',
+        r'return \["([a-z_]+)"\]$',
+        r'said\.append\("([a-z_]+)"',
     )
     found = {word for pattern in patterns for word in re.findall(pattern, text, re.MULTILINE)}
     assert {"meter_exchange", "clock_step", "register_break", "no_reading", "mean_of_several"} <= found

@@ -349,7 +349,9 @@ class Lifecycle:
         assert finding is not None
         finding.counts.breach(verdict, day)
         finding.last_ms = verdict.end_ms
-        if finding.origin == "meter" and verdict.origin == "agent" and met >= 0:
+        if finding.origin == "meter" and verdict.origin == "agent":
+            if met < 0:
+                return  # not for long enough to be a word of our own
             finding.origin = "both"
         risen = verdict.low > finding.worst
         if verdict.low >= finding.worst:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from edge_agent.audit.topic import Site
+from edge_agent.audit.topic import Answer, Site, Verdict
 from edge_agent.load.views import LoadView, Role, Round
 from edge_agent.model import Fact, Ms, PointId, Quantity, Ratings
 
@@ -31,11 +31,14 @@ LINE_FROM = 0.8
 _PLACES = {"1p2w": (0,), "3p4w": (0, 1, 2), "3p3w": (0, 2)}
 
 
+Row = tuple[float | None, ...]
+
+
 class End(NamedTuple):
     """One end of a round: an entry for each phase of the point, None where the meter gave none."""
 
-    u: tuple[float | None, ...]  # share of the rated voltage
-    i: tuple[float | None, ...]  # A, without the sign that some meters give it
+    u: Row  # share of the rated voltage
+    i: Row  # A, without the sign that some meters give it
     values: Mapping[Quantity, float]  # as they were read
 
 
@@ -43,7 +46,9 @@ class End(NamedTuple):
 class Seen:
     """A round of a point's meter: the phases that it is asked for.
 
-    `has_u`, `has_i`: it is asked for voltages, for currents; `fresh`: they and the powers of `now` were just read.
+    `least_u` and the others are over all phases and both ends, None where one did not come: by these alone most rounds
+    of most points are in order. `has_u`, `has_i`: the meter is asked for voltages, for currents; `fresh`: they and the
+    powers of `now` were just read.
     """
 
     point: PointId
@@ -59,6 +64,18 @@ class Seen:
     fresh: bool
     ratings: Ratings
     round: Round
+    least_u: float | None
+    most_u: float | None
+    least_i: float | None
+    most_i: float | None
+    _clear: Verdict | None = None
+
+    @property
+    def clear(self) -> Verdict:
+        """That all of it is in order: the same for every topic that says so."""
+        if self._clear is None:
+            self._clear = Verdict(self.point, Answer.CLEAR, self.start_ms, self.end_ms, block=False, key="*")
+        return self._clear
 
     @property
     def confirmed(self) -> bool:
@@ -109,8 +126,17 @@ def _seen(round_: Round, site: Site) -> Seen:
     stale = round_.stale
     return Seen(
         round_.point, round_.start_ms, round_.end_ms, phases, places, before, now, has_u, has_i, asked,
-        not stale or stale.isdisjoint(_WATCHED), ratings, round_,
+        not stale or stale.isdisjoint(_WATCHED), ratings, round_, *_range(before.u, now.u), *_range(before.i, now.i),
     )  # fmt: skip
+
+
+def _range(before: Row, now: Row) -> tuple[float | None, float | None]:
+    known = [v for v in now if v is not None]
+    if before is not now:
+        known += [v for v in before if v is not None]
+    if not known or len(known) < (len(now) if before is now else 2 * len(now)):
+        return None, None
+    return min(known), max(known)
 
 
 @lru_cache(maxsize=256)

@@ -23,6 +23,8 @@ Said = tuple[Answer, float, float] | str
 Look = Callable[[End], Sequence[Said]]
 """What a topic says about every phase (or about the point alone) at one end of a round."""
 
+Ask = Look | Answer | str | None
+
 STAMP_MS: Ms = 300_000
 """A meter's clock that is off by less is believed, so far."""
 
@@ -32,7 +34,7 @@ BREACH, CLEAR, BETWEEN, UNKNOWN = Answer.BREACH, Answer.CLEAR, Answer.BETWEEN, A
 def judge_rounds(
     view: LoadView,
     site: Site,
-    ask: Callable[[Seen], Look | str | None],
+    ask: Callable[[Seen], Ask],
     *,
     facts: Callable[[Seen], tuple[Fact, ...]] = Seen.facts,
     measure: Callable[[Seen, int | None], Mapping[str, Any]] = Seen.measured,
@@ -40,12 +42,16 @@ def judge_rounds(
 ) -> Iterator[Verdict]:
     """One topic about all rounds of a view.
 
-    `ask`: how to look at one end of a round; a reason where that cannot be; None where there is nothing to ask.
+    `ask`: how to look at one end of a round; CLEAR where that is seen without; a reason where nobody can; None where
+    there is nothing to ask.
     `whole`: the question is about the point, not about its phases.
     """
     for seen in seen_in(view, site):
         look = ask(seen) if seen.places else None
         if look is None:
+            continue
+        if look is CLEAR:
+            yield seen.clear
             continue
         if isinstance(look, str):
             yield _all(seen, UNKNOWN, look, whole)

@@ -6,8 +6,9 @@ said so. Nothing is filled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edge_agent.load.points import LoadPoint
 from edge_agent.load.views import Block, Mean, Role, Round
@@ -28,12 +29,22 @@ class _Running:
     sums: dict[Quantity, _Sum] = field(default_factory=dict)
 
 
+class _Line(NamedTuple):
+    """A quantity between two readings."""
+
+    from_ms: Ms
+    before: float
+    after: float
+
+
 class Blocks:
     """Rounds in, closed blocks of means out. A block that a restart cuts is told with what it has covered since."""
 
     def __init__(self, points: Iterable[LoadPoint]) -> None:
         self._grid = {p.id: (p.period_ms, p.grid_offset_ms) for p in points}
         self._running: dict[tuple[PointId, Role], _Running] = {}
+        self._since: dict[tuple[PointId, Role], dict[Quantity, tuple[Ms, float]]] = {}
+        self._ended: dict[tuple[PointId, Role], Ms] = {}
         self._out: list[Block] = []
 
     def feed(self, rounds: Iterable[Round]) -> None:
@@ -51,12 +62,17 @@ class Blocks:
     def stepped(self) -> None:
         """The wall clock was set: blocks of the old grid are dropped."""
         self._running.clear()
+        self._since.clear()
+        self._ended.clear()
 
     def _take(self, each: Round) -> None:
         period_ms, offset_ms = self._grid[each.point]
         key = (each.point, each.role)
-        start_ms, end_ms = each.start_ms, each.end_ms
-        at_ms = start_ms
+        end_ms = each.end_ms
+        lines = self._lines(key, each)
+        begun = self._running.get(key)
+        first_ms = (each.start_ms - offset_ms) // period_ms * period_ms + offset_ms if begun is None else begun.start_ms
+        at_ms = max(first_ms, min((line.from_ms for line in lines.values()), default=each.start_ms))
         while True:
             block_ms = (at_ms - offset_ms) // period_ms * period_ms + offset_ms
             running = self._running.get(key)
@@ -67,12 +83,32 @@ class Blocks:
                 running = self._running[key] = _Running(block_ms)
             until_ms = min(end_ms, block_ms + period_ms)
             if until_ms > at_ms:
-                _add(running, each, at_ms, until_ms)
+                _add(running, lines, end_ms, at_ms, until_ms)
             if until_ms >= end_ms:
                 break
             at_ms = until_ms
         if end_ms == running.start_ms + period_ms:
             self._close(key)
+
+    def _lines(self, key: tuple[PointId, Role], each: Round) -> dict[Quantity, _Line]:
+        """From reading to reading: what is asked less often than the rest runs straight over several rounds."""
+        since = self._since.setdefault(key, {})
+        if each.start_ms == each.end_ms or each.start_ms != self._ended.get(key):
+            since.clear()
+        self._ended[key] = each.end_ms
+        lines: dict[Quantity, _Line] = {}
+        for quantity, now in each.now.items():
+            if quantity in each.stale:
+                continue
+            before = since.get(quantity)
+            if before is None and each.start_ms < each.end_ms and quantity in each.before:
+                before = (each.start_ms, each.before[quantity])
+            if before is not None:
+                lines[quantity] = _Line(*before, now)
+            since[quantity] = (each.end_ms, now)
+        for quantity in since.keys() - each.now.keys():
+            del since[quantity]  # nothing vouches for what lies between
+        return lines
 
     def _close(self, key: tuple[PointId, Role]) -> None:
         running = self._running.pop(key)
@@ -86,17 +122,16 @@ class Blocks:
             self._out.append(Block(key[0], key[1], running.start_ms, running.start_ms + period_ms, means))
 
 
-def _add(running: _Running, each: Round, from_ms: Ms, to_ms: Ms) -> None:
-    whole_ms = each.end_ms - each.start_ms
-    left, right = (from_ms - each.start_ms) / whole_ms, (to_ms - each.start_ms) / whole_ms
-    for quantity, after in each.now.items():
-        before = each.before.get(quantity)
-        if before is None or quantity in each.stale:
+def _add(running: _Running, lines: Mapping[Quantity, _Line], end_ms: Ms, from_ms: Ms, to_ms: Ms) -> None:
+    for quantity, line in lines.items():
+        begin_ms = max(from_ms, line.from_ms)
+        if begin_ms >= to_ms:
             continue
-        a, b = before + (after - before) * left, before + (after - before) * right
+        slope = (line.after - line.before) / (end_ms - line.from_ms)
+        a, b = line.before + slope * (begin_ms - line.from_ms), line.before + slope * (to_ms - line.from_ms)
         total = running.sums.get(quantity)
         if total is None:
             total = running.sums[quantity] = _Sum()
-        total.integral += (a + b) / 2 * (to_ms - from_ms)
-        total.covered_ms += to_ms - from_ms
+        total.integral += (a + b) / 2 * (to_ms - begin_ms)
+        total.covered_ms += to_ms - begin_ms
         total.least, total.most = min(total.least, a, b), max(total.most, a, b)

@@ -107,7 +107,7 @@ class Rounds:
             return  # a slow register alone is no round; it is carried into the next
         first_ms, end_ms = min(brisk), max(brisk)
         now = _primary(sampler, held.latest, end_ms, sampler.vouched_ms)
-        stale = frozenset(q for q in now if held.latest[q][0] < first_ms)
+        stale = frozenset(now.keys() - held.fresh.keys())
         last = held.last
         near = last is not None and 0 < end_ms - last.end_ms <= sampler.vouched_ms
         start_ms, before = (last.end_ms, last.now) if last is not None and near else (end_ms, now)

@@ -153,7 +153,7 @@ class Round:
     """What a device showed in one round of questions, primary side, and in the round before.
 
     `start_ms` is the end of the round before; where none was near enough to vouch for the time between, it is `end_ms`,
-    and `before` is `now`. `stale`: values of `now` that are carried along from an earlier question. `spread_ms`: how
+    and `before` is `now`. `stale`: values of `now` that no question has brought since `before`. `spread_ms`: how
     far the round's own values lie apart.
     """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edge_agent.audit.phases import End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 
@@ -18,16 +18,18 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     yield from judge_rounds(view, site, _ask(release))
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off = params["current_class"]
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         if not seen.has_i:
             return None
         rated = seen.ratings.i_rated_a or seen.ratings.i_max_a
         if rated is None:
             return "rating_unknown"
+        if seen.most_i is not None and seen.most_i / rated * (1 + off) < below:
+            return CLEAR
 
         def look(end: End) -> list[Said]:
             said: list[Said] = []

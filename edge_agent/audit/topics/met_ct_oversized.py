@@ -46,7 +46,7 @@ class Histogram:
         return out
 
     def dump(self) -> Mapping[str, Any]:
-        return {"months": self._months}
+        return {"months": {p: {**kept, "counts": list(kept["counts"])} for p, kept in self._months.items()}}
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         months: dict[PointId, dict[str, Any]] = {}

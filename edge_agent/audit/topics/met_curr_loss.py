@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edge_agent.audit.phases import End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds, words_of
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds, words_of
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 
@@ -19,18 +19,20 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     yield from words_of(view, site, release, "current_loss")
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off_u, off_i, floor = params["voltage_class"], params["current_class"], params["current_floor"]
     loaded, live = (params["loaded"] + floor) / (1 - off_i), params["live"] / (1 - off_u)
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         if not (seen.has_u and seen.has_i) or len(seen.places) < 2:
             return None
         amps = seen.amps(params)
         if amps is None:
             return "rating_unknown"
         load_a, none_a = loaded * amps[0], amps[1]
+        if seen.least_i is not None and 1 - seen.least_i / none_a * (1 - off_i) + floor < below:
+            return CLEAR
 
         def look(end: End) -> list[Said]:
             said: list[Said] = []

@@ -13,9 +13,9 @@ from math import hypot
 from typing import Any
 
 from edge_agent.audit.phases import CURRENT, FACTOR, POWER, REACTIVE, VOLTAGE, End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
-from edge_agent.load.methods.phases import PhasePower, PhaseRule, consistency
+from edge_agent.load.methods.phases import Pattern, PhasePower, PhaseRule, consistency
 from edge_agent.load.views import LoadView
 from edge_agent.model import Quantity
 
@@ -28,13 +28,13 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     )  # fmt: skip
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off, least_pf, silent, spread_ms = (
         params["tolerance"], params["least_pf"], params["silent_share"], params["spread_s"] * 1000,
     )  # fmt: skip
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         asked = seen.asked
         if not (seen.has_u and seen.has_i) or not _tells(asked):
             return None
@@ -108,13 +108,32 @@ def _measure(seen: Seen, release: Release) -> dict[str, Any]:
         ),
     )  # fmt: skip
     if isinstance(found, PhasePower):
-        out |= {"ratio": round(found.total, 4), "pattern": found.pattern.value}
+        pattern, at = _by_phases(found, params["pattern_within"]) or (found.pattern, found.at)
+        out |= {"ratio": round(found.total, 4), "pattern": pattern.value}
         out |= {f"ratio_l{n + 1}": round(r, 4) for n, r in enumerate(found.phases) if r is not None}
-        if found.at:
-            out["at"] = ", ".join(found.at)
+        if at:
+            out["at"] = ", ".join(at)
     else:
         out |= {"pattern": "none", "ratio": round(_ratio(values, seen), 4)}
     return out
+
+
+def _by_phases(found: PhasePower, within: float) -> tuple[Pattern, tuple[str, ...]] | None:
+    """Where every phase shows its own power, they say which is lost or reversed; None: they do not say."""
+    near = [None if r is None else next((n for n in (1, 0, -1) if abs(r - n) <= within), None) for r in found.phases]
+    if None in near:
+        return None
+    pattern = _PATTERN.get((near.count(0), near.count(-1)))
+    return None if pattern is None else (pattern, tuple(f"L{k + 1}" for k, n in enumerate(near) if n != 1))
+
+
+_PATTERN = {
+    (1, 0): Pattern.ONE_LOST,
+    (0, 1): Pattern.ONE_REVERSED,
+    (0, 2): Pattern.TWO_REVERSED,
+    (0, 3): Pattern.ALL_REVERSED,
+}
+"""By how many phases are lost, and how many reversed."""
 
 
 def _shown(values: Values) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edge_agent.audit.phases import POWER, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 from edge_agent.model import Quantity
@@ -20,7 +20,7 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     yield from judge_rounds(view, site, _ask(release, phases=False), whole=True)
 
 
-def _ask(release: Release, *, phases: bool) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release, *, phases: bool) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off, floor = params["power_class"], params["power_floor"]
 
@@ -31,7 +31,7 @@ def _ask(release: Release, *, phases: bool) -> Callable[[Seen], Look | str | Non
         low, high = share - abs(share) * off - floor, share + abs(share) * off + floor
         return _graded(low, high, above, below)
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         asked, ratings = seen.asked, seen.ratings
         by_phase = ratings.wiring == "3p4w" and all(POWER[p] in asked for p in seen.places)
         if by_phase is not phases or not (by_phase or Quantity.ACTIVE_POWER in asked):
@@ -44,6 +44,11 @@ def _ask(release: Release, *, phases: bool) -> Callable[[Seen], Look | str | Non
         if by_phase:
             base_w = ratings.u_phase_v * amps[0]
             quantities = [POWER[p] for p in seen.places]
+            forward, now, before = -below * base_w, seen.now.values, seen.before.values
+            if all(now.get(q, 0.0) * (1 - off) - floor * base_w > forward for q in quantities) and (
+                before is now or all(before.get(q, 0.0) * (1 - off) - floor * base_w > forward for q in quantities)
+            ):
+                return CLEAR
         else:
             base_w = ratings.u_line_v * amps[0] * (1.0 if ratings.wiring == "1p2w" else 3**0.5)
             quantities = [Quantity.ACTIVE_POWER]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edge_agent.audit.phases import End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 
@@ -18,17 +18,21 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     yield from judge_rounds(view, site, _ask(release), whole=True)
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off, floor, loaded = params["current_class"], params["current_floor"], params["loaded"]
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         if not seen.has_i or len(seen.places) < 3:
             return None
         amps = seen.amps(params)
         if amps is None:
             return "rating_unknown"
         floor_a, load_a = floor * amps[0], loaded * amps[0]
+        if seen.least_i is not None and seen.most_i is not None:
+            least_a = seen.least_i * (1 - off) - floor_a
+            if least_a > load_a and 1 - least_a / (seen.most_i * (1 + off) + floor_a) < below:
+                return CLEAR
 
         def look(end: End) -> list[Said]:
             if None in end.i:

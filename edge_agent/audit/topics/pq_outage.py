@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from edge_agent.audit.phases import End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds, words_of
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds, words_of
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 
@@ -19,14 +19,16 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     yield from words_of(view, site, release, "power_off", keyed=False)
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off_u, off_i, floor = params["voltage_class"], params["current_class"], params["current_floor"]
     idle = (params["idle"] - floor) / (1 + off_i)
 
-    def ask(seen: Seen) -> Look | str | None:
+    def ask(seen: Seen) -> Ask:
         if not (seen.has_u and seen.has_i):
             return None
+        if seen.least_u is not None and 1 - seen.least_u * (1 - off_u) < below:
+            return CLEAR
         amps = seen.amps(params)
 
         def look(end: End) -> list[Said]:

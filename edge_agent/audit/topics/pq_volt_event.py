@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from edge_agent.audit.phases import End, Seen
-from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Look, Said, judge_rounds
+from edge_agent.audit.sampled import BETWEEN, BREACH, CLEAR, Ask, Said, judge_rounds
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 
@@ -19,7 +19,7 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
     yield from judge_rounds(view, site, _ask(release), facts=Seen.voltage_facts, measure=_measure, whole=True)
 
 
-def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
+def _ask(release: Release) -> Callable[[Seen], Ask]:
     params, above, below = release.params, release.levels[0].above, release.clear.below
     off, over, under = params["voltage_class"], params["high"] - 1, 1 - params["low"]
 
@@ -31,7 +31,16 @@ def _ask(release: Release) -> Callable[[Seen], Look | str | None]:
         high = max((most * (1 + off) - 1) / over, (1 - least * (1 - off)) / under)
         return [(BREACH if low > above else CLEAR if high < below else BETWEEN, low, high)]
 
-    return lambda seen: look if seen.has_u else None
+    def ask(seen: Seen) -> Ask:
+        if not seen.has_u:
+            return None
+        least, most = seen.least_u, seen.most_u
+        if least is None or most is None:
+            return look
+        near = (most * (1 + off) - 1) / over < below and (1 - least * (1 - off)) / under < below
+        return CLEAR if near else look
+
+    return ask
 
 
 def _measure(seen: Seen, place: int | None) -> dict[str, Any]:
