@@ -22,7 +22,7 @@ import msgspec
 from edge_agent.model import Capacity, DaySpan, DeviceId, Fact, FactSource, FactState, Ms, PointId, PointStatus, Ratings
 from edge_agent.settings.instant import local_time, midnight_ms
 from edge_agent.settings.point_rules import ratio_of
-from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site
+from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site, Transformer
 from edge_agent.tariff import Terms
 
 ALWAYS_MS: Ms = 0
@@ -41,6 +41,7 @@ class Nameplate:
 
     rated_kva: float
     uk_percent: float | None
+    fact: Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +198,7 @@ class Archive:
             s_cap_va=self.s_cap_va(point, at_ms),
             transformer_va=known.transformer.rated_kva * 1000 if known.transformer is not None else None,
             facts=self.k_facts(point, at_ms),
+            plate=known.transformer.fact if known.transformer is not None else None,
         )
 
     def ratio_timelines(self, point: PointId) -> tuple[Steps, Steps]:
@@ -297,7 +299,7 @@ def _point(table: PointTable) -> Point:
         accepted_at_ms=table.accepted.at.ms(tz) if table.accepted else None,
         accepted_by=table.accepted.by if table.accepted else "",
         imax_a=table.imax_a,
-        transformer=Nameplate(plate.rated_kva, plate.uk_percent) if plate else None,
+        transformer=Nameplate(plate.rated_kva, plate.uk_percent, _plate_fact(plate)) if plate else None,
         tariff_class=newest,
     )
 
@@ -357,6 +359,18 @@ def _fact(name: str, value: float | str, entry: Entry, tz: ZoneInfo) -> Fact:
         FactSource(entry.source),
         str(entry.verified_at) if entry.verified_at is not None else "",
         entry.verified_by or "",
+    )
+
+
+def _plate_fact(plate: Transformer) -> Fact:
+    return Fact(
+        "transformer",
+        plate.rated_kva * 1000,
+        ALWAYS_MS,
+        FactState(plate.state),
+        FactSource(plate.source),
+        str(plate.verified_at) if plate.verified_at is not None else "",
+        plate.verified_by or "",
     )
 
 

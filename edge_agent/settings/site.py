@@ -250,10 +250,14 @@ class Accepted(Table, frozen=True, kw_only=True):
 
 
 class Transformer(Table, frozen=True, kw_only=True):
-    """[point.transformer]: nameplate."""
+    """[point.transformer]: nameplate, and how far it can be relied on."""
 
     rated_kva: Positive
     uk_percent: Annotated[float, Meta(gt=0, le=30)] | None = None
+    source: Literal["system", "technician", "meter"] = "system"
+    state: Literal["verified", "unverified", "conflict"] = "unverified"
+    verified_at: Instant | None = None
+    verified_by: Code | None = None
 
 
 class WorkOrder(Table, frozen=True, kw_only=True):

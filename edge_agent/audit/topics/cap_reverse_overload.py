@@ -29,8 +29,8 @@ def _judge(interval: Interval, site: Site, release: Release) -> Verdict:
     other_side = given_out(interval)
     if not other_side.demands:
         return cannot_say(interval, "export_not_measured")
-    of_contract = ratings.transformer_va is None and capacity is not None
-    facts = (*((capacity.fact,) if of_contract and capacity is not None else ()), *ratings.facts)
+    rated = ratings.plate or (capacity.fact if capacity is not None else None)
+    facts = (*((rated,) if rated is not None else ()), *ratings.facts)
     return against(other_side, release, rated_va, facts, unit="VA")
 
 

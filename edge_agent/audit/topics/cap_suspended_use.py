@@ -89,7 +89,10 @@ def judge(interval: Interval, capacity: Capacity | None, site: Site, release: Re
         )  # fmt: skip
     if capacity.running > 0:
         return against(interval, release, capacity.running, facts, unit=capacity.unit)
-    plate_va = site.ratings(interval.point, interval.end_ms).transformer_va or capacity.contracted
+    ratings = site.ratings(interval.point, interval.end_ms)
+    plate_va = ratings.transformer_va or capacity.contracted
+    if ratings.plate is not None:
+        facts = (ratings.plate, *facts)
     least_w = max(release.params["least_share"] * plate_va, release.params["least_w"])
     return against(interval, release, least_w, facts, unit="W")
 

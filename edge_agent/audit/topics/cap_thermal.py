@@ -18,7 +18,7 @@ from edge_agent.load.answers import CannotSay, Figure
 from edge_agent.load.methods.hot_spot import HotSpot, HotSpotTrack, Paper, Transformer, hot_spot, new_day, step
 from edge_agent.load.methods.kept import from_plain, to_plain
 from edge_agent.load.views import Band, Interval, LoadView
-from edge_agent.model import Ms, PointId
+from edge_agent.model import Ms, PointId, Ratings
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 COOL, WARM, AGES, HOT = 0.0, 1.0, 2.0, 3.0
@@ -60,7 +60,8 @@ class HotSpots:
         self._warm = warm
 
     def _go(self, interval: Interval, site: Site) -> Iterator[Verdict]:
-        point, rated_va = interval.point, site.ratings(interval.point, interval.end_ms).transformer_va
+        point, ratings = interval.point, site.ratings(interval.point, interval.end_ms)
+        rated_va = ratings.transformer_va
         if not rated_va:
             yield cannot_say(interval, "nameplate_unknown")
             return
@@ -82,7 +83,7 @@ class HotSpots:
         known.hours = _noted(known.hours, interval.end_ms, minutes / 60, track.aged_h)
         seen = hot_spot(track)
         if isinstance(seen, HotSpot):
-            yield _judge(interval, seen, _day(known.hours), load, rated_va, self._release)
+            yield _judge(interval, seen, _day(known.hours), load, ratings, self._release)
 
 
 def _load(interval: Interval, rated_va: float) -> Band:
@@ -111,7 +112,7 @@ def _day(hours: Sequence[Sequence[float]]) -> Figure | None:
 
 
 def _judge(
-    interval: Interval, seen: HotSpot, day: Figure | None, load: Band, rated_va: float, release: Release
+    interval: Interval, seen: HotSpot, day: Figure | None, load: Band, ratings: Ratings, release: Release
 ) -> Verdict:
     params = release.params
     low, high = (_grade(getattr(seen.hot_spot_c, b), getattr(day, b, None), params) for b in ("low", "high"))
@@ -123,7 +124,7 @@ def _judge(
         "hot_spot_c": _plain(seen.hot_spot_c),
         "oil_c": _plain(seen.oil_c),
         "ageing": _plain(seen.ageing, 3),
-        "rated_va": rated_va,
+        "rated_va": ratings.transformer_va,
         "ambient": "assumed" if seen.ambient_assumed else "measured",
         "loss_ratio": params["transformer"]["loss_ratio"],
         "loss_ratio_source": params["loss_ratio_source"],
@@ -135,7 +136,7 @@ def _judge(
     return Verdict(
         interval.point, answer, interval.start_ms, interval.end_ms, low=low, high=high,
         decided_ms=interval.decided_ms, confirmed=written_down(interval), block=interval.block, reason=reason,
-        measured=measured,
+        measured=measured, facts=(*((ratings.plate,) if ratings.plate is not None else ()), *ratings.facts),
     )  # fmt: skip
 
 

@@ -27,12 +27,14 @@ def _judge(day: Day, site: Site, release: Release) -> Iterator[Verdict]:
     if capacity is None or terms is None or fact is None:
         yield _unknown(day, "capacity_unknown" if capacity is None else "no_capacity_rule")
         return
-    plate_va = site.ratings(day.point, day.end_ms).transformer_va
-    size_va = capacity.contracted if capacity.unit == "VA" else plate_va
+    ratings = site.ratings(day.point, day.end_ms)
+    size_va = capacity.contracted if capacity.unit == "VA" else ratings.transformer_va
     if size_va is None:
         yield _unknown(day, "nameplate_unknown")
         return
-    facts = (capacity.fact, fact)
+    facts: tuple[Fact, ...] = (capacity.fact, fact)
+    if capacity.unit != "VA" and ratings.plate is not None:
+        facts = (*facts, ratings.plate)
     yield _parts(day, terms, capacity, size_va, site, facts)
     if terms.two_part or terms.parts is not None:  # commerce and industry: a household has no standard
         asked = size_va >= release.params["standard_from_kva"] * 1000
