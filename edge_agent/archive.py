@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import sqrt
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -23,7 +23,9 @@ from edge_agent.model import Capacity, DaySpan, DeviceId, Fact, FactSource, Fact
 from edge_agent.settings.instant import local_time, midnight_ms
 from edge_agent.settings.point_rules import ratio_of
 from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site, Transformer
-from edge_agent.tariff import Terms
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import Terms
 
 ALWAYS_MS: Ms = 0
 """The beginning of 1970: before any reading. From here on the K of a direct meter is 1."""

@@ -49,7 +49,7 @@ def archive_of(*points: dict[str, Any], tariff: Sequence[dict[str, Any]] = ()) -
     written = [{k: v for k, v in {**POINT, **changes}.items() if v is not None} for changes in points or ({},)]
     plain = {**tomli.loads(FACTORY), "point": written, "tariff": list(tariff)}
     site = msgspec.convert(plain, Site, dec_hook=as_instant)
-    return Archive.of(site, terms_of(site.tariff, config_files()))
+    return Archive.of(site, terms_of(site, config_files()))
 
 
 @cache

@@ -62,7 +62,7 @@ class Agent:
         self.clock = clock or clock_of(site)
         self.identity: Identity = identity_of(site.site, config_digest)
         config = config_files()
-        self.archive = Archive.of(site, terms_of(site.tariff, config))
+        self.archive = Archive.of(site, terms_of(site, config))
         devices = device_specs(site, config=config)
         self.core = core_of(self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set)
         at = {d: p.id for p in self.archive.points.values() for d in (p.meter, p.ct) if d is not None}

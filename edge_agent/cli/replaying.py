@@ -50,7 +50,7 @@ def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, st
             task = bar.add_task(f"replaying {file.name}", total=len(rows))
             return replay(
                 rows,
-                Archive.of(site, terms_of(site.tariff, config_files())),
+                Archive.of(site, terms_of(site, config_files())),
                 name,
                 device,
                 releases_of(config_files(), site.site.release_set),

@@ -4,12 +4,11 @@
 """
 
 from edge_agent.settings.check import check
-from edge_agent.settings.load import device_specs, link_specs, load_site
+from edge_agent.settings.load import device_specs, link_specs, load_site, terms_of
 from edge_agent.settings.mistake import Mistake, SiteError
 from edge_agent.settings.profile import Profiles, load_profile
 from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Site
-from edge_agent.settings.tariff import terms_of
 from edge_agent.settings.toml import digest
 
 __all__ = [

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.audit import estimates
 from edge_agent.audit.load_rate import against, cannot_say
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import Interval, LoadView
 from edge_agent.model import Capacity, Ms, PointId
-from edge_agent.tariff import DemandRule, Measured, contract_counted, kilo, number
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import DemandRule, Measured
 
 
 def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
@@ -44,6 +45,9 @@ def judge(interval: Interval, site: Site, release: Release) -> Verdict:
     verdict = replace(verdict, measured={**verdict.measured, **said})
     if verdict.answer is not Answer.BREACH or rule is None or terms is None or part is None:
         return verdict
+    from edge_agent.audit import estimates
+    from edge_agent.tariff import kilo
+
     estimate = estimates.demand_over(terms, rule, replace(part, demand=kilo(verdict.low * free)))
     return verdict if estimate is None else replace(verdict, measured={**verdict.measured, "estimate": estimate})
 
@@ -55,7 +59,10 @@ def free_demand(
     if rule is None:
         share = float(release.params["share"])
         return share * capacity.contracted, None, {"free_share": share, "rule": release.name}
-    installed = estimates.installed_kva(site.ratings(point, at_ms).transformer_va)
+    from edge_agent.audit.estimates import installed_kva
+    from edge_agent.tariff import Measured, contract_counted, number
+
+    installed = installed_kva(site.ratings(point, at_ms).transformer_va)
     part = Measured(contract=number(capacity.contracted) / 1000, installed_kva=installed)
     counted, _ = contract_counted(rule, part)
     exact = max(rule.gate, min(b.start for b in rule.bands))

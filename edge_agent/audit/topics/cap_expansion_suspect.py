@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
-from edge_agent.audit import estimates
 from edge_agent.audit.studies.daily_peaks import DailyPeaks, PeakDay
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.methods.cusum import StepSeen
@@ -76,10 +75,13 @@ def _measured(day: PeakDay, step: StepSeen, capacity: Capacity, release: Release
 
 def _reckoned(day: PeakDay, step: StepSeen, capacity: Capacity, site: Site) -> dict[str, Any]:
     """What is drawn above the contract, for the days that belong to the step."""
-    if step.level is None:
+    terms = site.terms(day.point, day.end_ms)
+    if step.level is None or terms is None:
         return {}
+    from edge_agent.audit import estimates
+
     above = step.level.low - capacity.contracted
-    estimate = estimates.outside(site.terms(day.point, day.end_ms), capacity, "expansion", above, step.days)
+    estimate = estimates.outside(terms, capacity, "expansion", above, step.days)
     return {} if estimate is None else {"estimate": estimate}
 
 

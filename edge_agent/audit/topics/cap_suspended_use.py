@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from math import floor
 from typing import Any
 
-from edge_agent.audit import estimates
 from edge_agent.audit.load_rate import against, cannot_say
 from edge_agent.audit.studies.flow import Flow
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
@@ -103,6 +102,10 @@ def _running(used: _Used, capacity: Capacity, terms: Any) -> dict[str, Any]:
         "used_kwh": floor(used.flow.band.low / 100) / 10,
         "used_days": used.days,
     }
+    if terms is None:
+        return out
+    from edge_agent.audit import estimates
+
     idle = capacity.contracted - capacity.running
     estimate = estimates.outside(terms, capacity, "suspended", idle, used.days)
     return out if estimate is None else {**out, "estimate": estimate}

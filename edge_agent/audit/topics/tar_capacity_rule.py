@@ -7,11 +7,14 @@ their province, and of a power factor standard where the rules of the class have
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import Day, LoadView
 from edge_agent.model import Capacity, Fact
-from edge_agent.tariff import Terms, kilo
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import Terms
 
 TWO_PART = {"two": "two-part", "single": "single-part", "either": "either"}
 
@@ -53,6 +56,8 @@ def _parts(day: Day, terms: Terms, capacity: Capacity, size_va: float, site: Sit
         return _unknown(day, "joined_unknown", "parts")
     if joined < terms.new_customers_from:
         return _unknown(day, "joined_before", "parts")
+    from edge_agent.tariff import kilo
+
     asks = rule.allowed(kilo(size_va))
     has = "two" if terms.demand(capacity.basis) is not None else "single"
     name = f"{rule.edition.tariff}/{rule.id}@{rule.edition.version}"

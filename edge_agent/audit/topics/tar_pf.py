@@ -10,24 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import hypot
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edge_agent.audit import estimates
 from edge_agent.audit.studies.day_by_day import DayByDay
 from edge_agent.audit.studies.flow import Flow, counted
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict, grade
 from edge_agent.load.methods.power_factor import half_up
 from edge_agent.load.views import Band, Interval, LoadView
 from edge_agent.model import DaySpan, Ms, PointId
-from edge_agent.tariff import (
-    Measured,
-    PowerFactorTable,
-    Terms,
-    adjustment_percent,
-    demand_charge,
-    kilo,
-    number,
-)
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import PowerFactorTable, Terms
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 
@@ -106,6 +99,8 @@ class Month:
             "adjustment_percent": _percent(table, best),
         }
         if final and low > 0:
+            from edge_agent.audit import estimates
+
             base = _bill(point, span.end_ms, active, self.most_w, terms, site)
             estimate = estimates.power_factor(table, (active.high / 1000, reactive.low / 1000), base)
             measured |= {} if estimate is None else {"estimate": estimate}
@@ -123,6 +118,8 @@ def _cos(active: float, reactive: float) -> Decimal:
 
 
 def _percent(table: PowerFactorTable, cos: Decimal) -> str:
+    from edge_agent.tariff import adjustment_percent
+
     try:
         return f"{adjustment_percent(table, cos).normalize():f}"
     except ValueError:
@@ -134,6 +131,9 @@ def _bill(point: PointId, at_ms: Ms, active: Band, most_w: float, terms: Terms, 
     price = terms.prices.of("energy")
     if price is None:
         return None
+    from edge_agent.audit.estimates import installed_kva
+    from edge_agent.tariff import Measured, demand_charge, kilo, number
+
     energy_kwh = number(round(active.low / 1000, 3))
     if not terms.two_part:
         return price * energy_kwh
@@ -143,7 +143,7 @@ def _bill(point: PointId, at_ms: Ms, active: Band, most_w: float, terms: Terms, 
         return None
     part = Measured(
         contract=kilo(capacity.contracted), demand=kilo(most_w), energy_kwh=energy_kwh,
-        installed_kva=estimates.installed_kva(site.ratings(point, at_ms).transformer_va),
+        installed_kva=installed_kva(site.ratings(point, at_ms).transformer_va),
     )  # fmt: skip
     charge = demand_charge(rule, part, terms.prices).total
     return None if charge is None else price * energy_kwh + charge

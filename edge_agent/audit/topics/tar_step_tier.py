@@ -16,7 +16,6 @@ from edge_agent.audit.studies.flow import Flow, counted
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict, grade
 from edge_agent.load.views import Interval, LoadView
 from edge_agent.model import DaySpan, PointId
-from edge_agent.tariff import limits_kwh
 
 DAY_MS = 86_400_000
 WHOLE = 0.9999
@@ -62,6 +61,8 @@ class Year:
         if step is None:
             yield Verdict(point, Answer.UNKNOWN, span.start_ms, span.end_ms, reason="no_step_tariff")
             return
+        from edge_agent.tariff import limits_kwh
+
         band = self.flow.band
         passed = span.day.timetuple().tm_yday
         whole = self.flow.seen_ms >= WHOLE * passed * DAY_MS
