@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from math import sqrt
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -22,7 +22,10 @@ import msgspec
 from edge_agent.model import Capacity, DaySpan, DeviceId, Fact, FactSource, FactState, Ms, PointId, PointStatus, Ratings
 from edge_agent.settings.instant import local_time, midnight_ms
 from edge_agent.settings.point_rules import ratio_of
-from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site
+from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site, Transformer
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import Terms
 
 ALWAYS_MS: Ms = 0
 """The beginning of 1970: before any reading. From here on the K of a direct meter is 1."""
@@ -40,6 +43,7 @@ class Nameplate:
 
     rated_kva: float
     uk_percent: float | None
+    fact: Fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Point:
     u_n_v: float  # line to line; line to neutral where `wiring` is 1p2w
     wiring: str  # "3p4w", "3p3w", "1p2w"
     generation: bool
+    joined: date | None  # when the customer's supply began
     period_min: int
     slide_min: int
     accepted_at_ms: Ms | None
@@ -128,14 +133,19 @@ class Archive:
     points: Mapping[PointId, Point]
     _history: Mapping[PointId, _History] = field(repr=False)
     _versions: Mapping[PointId, str] = field(repr=False)
+    _terms: Mapping[str, Terms] = field(repr=False, default_factory=lambda: MappingProxyType({}))
 
     @classmethod
-    def of(cls, site: Site) -> Archive:
+    def of(cls, site: Site, terms: Mapping[str, Terms] | None = None) -> Archive:
+        """`terms`: what counts for each class of use (`settings.tariff.terms_of`); none: nobody estimates."""
         holidays = {c.id: frozenset(c.days) for c in site.calendar}
         points = {p.id: _point(p) for p in site.point}
         history = {p.id: _history(p, points[p.id].tz, holidays.get(p.holiday_calendar or "")) for p in site.point}
         versions = {p.id: _digest(_facts(p)) for p in site.point}
-        return cls(_version(site), MappingProxyType(points), MappingProxyType(history), MappingProxyType(versions))
+        known = MappingProxyType(dict(terms or {}))
+        return cls(
+            _version(site), MappingProxyType(points), MappingProxyType(history), MappingProxyType(versions), known
+        )
 
     def capacity(self, point: PointId, start_ms: Ms, end_ms: Ms) -> Capacity | None:
         """Contract and running capacity over (start, end]; None: unknown, or it changes inside."""
@@ -190,6 +200,7 @@ class Archive:
             s_cap_va=self.s_cap_va(point, at_ms),
             transformer_va=known.transformer.rated_kva * 1000 if known.transformer is not None else None,
             facts=self.k_facts(point, at_ms),
+            plate=known.transformer.fact if known.transformer is not None else None,
         )
 
     def ratio_timelines(self, point: PointId) -> tuple[Steps, Steps]:
@@ -219,6 +230,15 @@ class Archive:
     def tariff_class(self, point: PointId, at_ms: Ms) -> Fact | None:
         """The utility's code of the class of use."""
         return self._history[point].tariff_class.at(at_ms)
+
+    def terms(self, point: PointId, at_ms: Ms) -> Terms | None:
+        """The contract's rules and prices for the point's class of use; None: the site file has none."""
+        code = self.tariff_class(point, at_ms)
+        return None if code is None else self._terms.get(str(code.value))
+
+    def joined(self, point: PointId) -> date | None:
+        """The day on which the customer's supply began; None: nobody has said."""
+        return self.points[point].joined
 
     def accepted(self, point: PointId, at_ms: Ms) -> bool:
         """Whether a person has accepted the point by then; else it is on trial."""
@@ -275,12 +295,13 @@ def _point(table: PointTable) -> Point:
         u_n_v=table.u_n_v,
         wiring=table.wiring,
         generation=table.generation,
+        joined=table.joined,
         period_min=table.demand.period_min,
         slide_min=table.demand.slide_min,
         accepted_at_ms=table.accepted.at.ms(tz) if table.accepted else None,
         accepted_by=table.accepted.by if table.accepted else "",
         imax_a=table.imax_a,
-        transformer=Nameplate(plate.rated_kva, plate.uk_percent) if plate else None,
+        transformer=Nameplate(plate.rated_kva, plate.uk_percent, _plate_fact(plate)) if plate else None,
         tariff_class=newest,
     )
 
@@ -340,6 +361,18 @@ def _fact(name: str, value: float | str, entry: Entry, tz: ZoneInfo) -> Fact:
         FactSource(entry.source),
         str(entry.verified_at) if entry.verified_at is not None else "",
         entry.verified_by or "",
+    )
+
+
+def _plate_fact(plate: Transformer) -> Fact:
+    return Fact(
+        "transformer",
+        plate.rated_kva * 1000,
+        ALWAYS_MS,
+        FactState(plate.state),
+        FactSource(plate.source),
+        str(plate.verified_at) if plate.verified_at is not None else "",
+        plate.verified_by or "",
     )
 
 

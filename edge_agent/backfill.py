@@ -407,7 +407,9 @@ def _plain(i: Interval) -> list[Any]:
 
 
 def _demand_plain(d: Demand | None) -> list[Any] | None:
-    return None if d is None else [d.source.value, d.active, d.reactive, d.apparent, d.coverage, d.resolution]
+    if d is None:
+        return None
+    return [d.source.value, d.active, d.reactive, d.apparent, d.coverage, d.resolution, d.export, d.export_apparent]
 
 
 def _interval(plain: Sequence[Any]) -> Interval:
@@ -418,6 +420,6 @@ def _interval(plain: Sequence[Any]) -> Interval:
 def _demand(plain: Sequence[Any] | None) -> Demand | None:
     if plain is None:
         return None
-    source, active, reactive, apparent, coverage, resolution = plain
-    p, q, s = (None if b is None else Band(*b) for b in (active, reactive, apparent))
-    return Demand(Source(source), p, q, s, coverage, resolution)
+    source, active, reactive, apparent, coverage, resolution, *given = plain
+    p, q, s, *out = (None if b is None else Band(*b) for b in (active, reactive, apparent, *given))
+    return Demand(Source(source), p, q, s, coverage, resolution, *out)

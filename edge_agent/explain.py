@@ -28,6 +28,7 @@ def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
         *_state(last, lang),
         *_seen(last, lang),
         *_rests(last, lang),
+        *_estimated(last, lang),
         *_asks(last, lang),
         *_history(steps, lang),
     ]
@@ -39,9 +40,19 @@ def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     return code, say(code, lang)
 
 
+def reckoned(estimate: Mapping[str, Any] | None, lang: str = "en") -> list[str]:
+    """The arithmetic of an estimate as a finding keeps it: codes and fields, one a line."""
+    return [] if estimate is None else [spoken(_kept(line), lang) for line in estimate.get("lines", ())]
+
+
 def explain_estimate(estimate: Estimate, lang: str = "en") -> list[str]:
     """What a rule would make of measured quantities, line by line, with the arithmetic."""
     return [spoken(_phrase(said), lang) for said in estimate.said()]
+
+
+def _kept(line: Mapping[str, Any]) -> Phrase:
+    fields = {n: _kept(v) if isinstance(v, Mapping) else v for n, v in line["fields"].items()}
+    return Phrase(line["code"], fields)
 
 
 def _phrase(said: Said) -> Phrase:
@@ -87,6 +98,17 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
         "detail": _text(named, "detail", _text(named, "cause")),
         "silent_min": round(named.get("silent_s", {}).get("value", 0.0) / 60),
     }
+    fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
+    fields |= {
+        "coverage_share": _percent(data.get("coverage")),
+        "projected": _at_least(named.get("projected_w", {}).get("low"), "W"),
+        "level_before": _level(named, "before"),
+        "level_since": _level(named, "since"),
+        "rated": _amount(named.get("limit_va", named.get("rated_va", {})).get("value"), "VA"),
+        "free": _percent(named.get("free_share", {}).get("value")),
+        "times": _times(named.get("judged", {}).get("low")),
+        "suspended_since": _text(named, "suspended_since_at"),
+    }
     periods = round(named.get("periods", {}).get("value", 1))
     code = f"finding.seen.{data['topic']}"
     if periods > 1 and f"{code}.several" in sentences("en"):
@@ -130,6 +152,15 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
         yield say("finding.archive_first", lang)
     if data["trial"]:
         yield say("finding.trial", lang)
+
+
+def _estimated(data: Data, lang: str) -> Iterator[str]:
+    estimate = data.get("estimate")
+    if estimate is not None:
+        yield say("tariff.estimate", lang, rule=estimate["rule"])
+        yield from estimate["lines"]
+        code = "tariff.total_at_most" if estimate["at_most"] else "tariff.total"
+        yield say(code, lang, amount=estimate["amount"], currency=estimate["currency"])
 
 
 def _asks(data: Data, lang: str) -> Iterator[str]:
@@ -203,6 +234,27 @@ def _event(named: Mapping[str, Data], lang: str) -> dict[str, str]:
         "after_at": _text(named, "after_at"),
         "logged": first if first == last else f"{first} … {last}",
     }
+
+
+def _level(named: Mapping[str, Data], when: str) -> str:
+    """The peaks before and since, VA or W."""
+    for unit in ("VA", "W"):
+        found = named.get(f"level_{when}_{unit.lower()}")
+        if found is not None:
+            return _at_least(found.get("low", found.get("value")), unit)
+    return "?"
+
+
+def _plainly(measured: Data) -> str:
+    """A measured value as it stands: its text, or the bound that counts and its unit."""
+    if "text" in measured:
+        return str(measured["text"])
+    number = measured.get("low", measured.get("value", measured.get("high")))
+    return "?" if number is None else f"{number:.10g}"
+
+
+def _times(ratio: float | None) -> str:
+    return "?" if ratio is None else f"{floor(ratio * 100 + 1e-6) / 100:g}"
 
 
 def _threshold(data: Data) -> str:

@@ -443,6 +443,7 @@ class Ratings:
     s_cap_va: float | None
     transformer_va: float | None
     facts: tuple[Fact, ...] = ()
+    plate: Fact | None = None  # the nameplate of the transformer, and how far it can be relied on
 
     @property
     def phases(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from edge_agent.archive import Archive
 from edge_agent.assembly import releases_of, topics_of
 from edge_agent.audit.topic import AuditTopic, Release
 from edge_agent.model import Ms
-from edge_agent.settings import config_files
+from edge_agent.settings import config_files, terms_of
 from edge_agent.settings.site import Site, as_instant
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -43,10 +44,12 @@ meter_serial = [ { from = 2024-01-01, serial = "0000123456", state = "verified" 
 """The factory of the paper: 250 kVA behind a CT 400/5, every fact verified, the point accepted."""
 
 
-def archive_of(*points: dict[str, Any]) -> Archive:
-    """Points that differ from the factory in the keys given; None takes a key away."""
+def archive_of(*points: dict[str, Any], tariff: Sequence[dict[str, Any]] = ()) -> Archive:
+    """Points that differ from the factory in the keys given; None takes a key away. `tariff`: as [[tariff]]."""
     written = [{k: v for k, v in {**POINT, **changes}.items() if v is not None} for changes in points or ({},)]
-    return Archive.of(msgspec.convert({**tomli.loads(FACTORY), "point": written}, Site, dec_hook=as_instant))
+    plain = {**tomli.loads(FACTORY), "point": written, "tariff": list(tariff)}
+    site = msgspec.convert(plain, Site, dec_hook=as_instant)
+    return Archive.of(site, terms_of(site, config_files()))
 
 
 @cache

@@ -124,7 +124,7 @@ Player = Callable[[Mapping[str, Any], Office], Played]
 
 def site_of(case: Mapping[str, Any]) -> Archive:
     changes = {k: None if v == "none" else v for k, v in case["point"].items()}
-    return archive_of({**changes, "id": "p"}, {**changes, "id": "p2", "meter": "m2"})
+    return archive_of({**changes, "id": "p"}, {**changes, "id": "p2", "meter": "m2"}, tariff=case.get("tariff", ()))
 
 
 def office_of(case: Mapping[str, Any], *, forgetful: bool) -> Office:
@@ -171,4 +171,7 @@ def last_of(steps: Sequence[Step], wanted: Mapping[str, Any]) -> dict[str, Any]:
         "route": last.route.value,
         "severity": last.severity.value,
     }
+    own["measured"] = {name: last.measured.get(name) for name in wanted.get("measured", ())}
+    estimate = last.measured.get("estimate")
+    own["estimate"] = "none" if estimate is None else {name: estimate[name] for name in wanted.get("estimate", ())}
     return {key: own[key] if key in own else getattr(last, key) for key in wanted}

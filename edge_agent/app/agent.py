@@ -33,7 +33,7 @@ from edge_agent.listing import sentence
 from edge_agent.model import DeviceId, DeviceSpec, LinkSpec, Ms, PointId
 from edge_agent.poller import Poller
 from edge_agent.ports import Clock
-from edge_agent.settings import Site, config_files, device_specs, link_specs
+from edge_agent.settings import Site, config_files, device_specs, link_specs, terms_of
 from edge_agent.store import Limits, Shed, Store, StoreError, StoreEvent
 from edge_agent.uplink import Uplink
 
@@ -61,8 +61,8 @@ class Agent:
         self.site = site
         self.clock = clock or clock_of(site)
         self.identity: Identity = identity_of(site.site, config_digest)
-        self.archive = Archive.of(site)
         config = config_files()
+        self.archive = Archive.of(site, terms_of(site, config))
         devices = device_specs(site, config=config)
         self.core = core_of(self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set)
         at = {d: p.id for p in self.archive.points.values() for d in (p.meter, p.ct) if d is not None}

@@ -27,7 +27,7 @@ from edge_agent.contract.demand import demand_row
 from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.records import RegisterSaid, Suppressed, record_letter
 from edge_agent.core import Core, CoreOutcome
-from edge_agent.explain import action_of
+from edge_agent.explain import action_of, reckoned
 from edge_agent.image import Snapshot
 from edge_agent.listing import sentence
 from edge_agent.load.ledger import LoadLedger
@@ -275,6 +275,7 @@ class Keeping:
             capacity=capacity,
             k=in_force(self._k.get(step.point, ()), end_ms),
             action=action_of(step.topic),
+            reckoned=reckoned(step.measured.get("estimate")),
         )
 
     def _suppressed(self, note: Note, snapshot: Snapshot) -> Letter:

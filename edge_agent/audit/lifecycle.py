@@ -174,7 +174,9 @@ class Lifecycle:
         """A person closes a finding that only a person may close."""
         for track in self.tracks.values():
             if track.finding is not None and track.finding.id == finding and track.finding.active:
-                self._clear(track, self._releases[track.topic], now_ms, f"manual:{by}", out)
+                release = self._releases[track.topic]
+                self._clear(track, release, now_ms, f"manual:{by}", out)
+                track.answered = release.clear.kind == "manual"
                 out.changed[track.id] = track
                 return True
         return False
@@ -228,6 +230,7 @@ class Lifecycle:
             if not verdict.held_s:
                 return  # told already: a second run after a restart
             verdict = replace(verdict, end_ms=track.last_end_ms)  # a meter's word comes when it comes
+        track.answered = track.answered and verdict.answer is not Answer.CLEAR
         if track.phase is Phase.QUIET and track.finding is None and verdict.answer is not Answer.BREACH:
             self._nothing_new(track, release, verdict, out)
             return
@@ -242,7 +245,7 @@ class Lifecycle:
         met = self._count(track, release, verdict, day)
         self._step(track, verdict)
         match track.phase:
-            case Phase.QUIET if met >= 0:
+            case Phase.QUIET if met >= 0 and not track.answered:
                 self._confirm_or_open(track, release, verdict, met, out)
             case Phase.CONFIRMING if verdict.answer is Answer.BREACH:
                 track.confirm_level = max(met, track.confirm_level)
@@ -374,6 +377,8 @@ class Lifecycle:
         risen = verdict.low > finding.worst
         if verdict.low >= finding.worst:
             finding.worst, finding.measured = verdict.low, _measured(verdict)
+        elif verdict.running:
+            finding.measured = {**finding.measured, **verdict.running}
         if met < 0:
             return
         severity, facts = self._severity(track, release, met, finding)
@@ -566,6 +571,7 @@ def _meanwhile(finding: FindingState, verdict: Verdict) -> bool:
 def _measured(verdict: Verdict) -> dict[str, Any]:
     return {
         **verdict.measured,
+        **verdict.running,
         "low": verdict.low,
         "high": verdict.high,
         "start_ms": verdict.start_ms,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, isnan
 from typing import Any
 
 from edge_agent.audit.topic import Answer, Release, Site, Verdict, grade
-from edge_agent.load.views import Band, Interval, Source
+from edge_agent.load.views import Band, Demand, Interval, Source
+from edge_agent.model import Fact
 
 WHOLE = 0.999
 """From this coverage on samples vouch for an interval as a whole."""
@@ -19,25 +21,30 @@ TOO_COARSE = 0.02
 
 
 def judge_interval(interval: Interval, site: Site, release: Release, *, unit: str) -> Verdict:
-    """One interval against running capacity (`unit` "VA") or contracted demand ("W").
+    """One interval against running capacity (`unit` "VA") or contracted demand ("W")."""
+    if interval.spans:
+        return cannot_say(interval, interval.spans)
+    capacity = site.capacity(interval.point, interval.start_ms, interval.end_ms)
+    if capacity is None:
+        return cannot_say(interval, "capacity_unknown")
+    if capacity.unit != unit:
+        return cannot_say(interval, "contract_in_other_unit")
+    limit = capacity.running if unit == "VA" else capacity.contracted
+    if limit <= 0:
+        return cannot_say(interval, "capacity_suspended")
+    facts = (capacity.fact, *site.k_facts(interval.point, interval.end_ms))
+    return against(interval, release, limit, facts, unit=unit)
+
+
+def against(interval: Interval, release: Release, limit: float, facts: tuple[Fact, ...], *, unit: str) -> Verdict:
+    """One interval's demand as a share of `limit`, VA or W.
 
     BREACH needs every source that exists, and so does CLEAR (domain rule 2.3); a mean over several intervals can only
     show that one of them was over. Powers are compared in whole VA or W.
     """
-    point, end_ms = interval.point, interval.end_ms
-    capacity = site.capacity(point, interval.start_ms, end_ms)
-    if interval.spans:
-        return _unknown(interval, interval.spans)
-    if capacity is None:
-        return _unknown(interval, "capacity_unknown")
-    if capacity.unit != unit:
-        return _unknown(interval, "contract_in_other_unit")
-    limit = capacity.running if unit == "VA" else capacity.contracted
-    if limit <= 0:
-        return _unknown(interval, "capacity_suspended")
     bounds = _all_bounds(interval, unit)
     if not bounds:
-        return _unknown(interval, "no_reading")
+        return cannot_say(interval, "no_reading")
     low, high = min(b[0] for b in bounds) / limit, max(b[1] for b in bounds) / limit
     answer = grade(release, low, high)
     reason = ""
@@ -48,23 +55,39 @@ def judge_interval(interval: Interval, site: Site, release: Release, *, unit: st
     elif answer is Answer.BETWEEN and any(d.resolution > TOO_COARSE * limit for d in interval.demands):
         reason = "register_too_coarse"
     return Verdict(
-        point=point,
+        point=interval.point,
         answer=answer,
         start_ms=interval.start_ms,
-        end_ms=end_ms,
+        end_ms=interval.end_ms,
         low=low,
         high=high,
         decided_ms=interval.decided_ms,
-        confirmed=all(d.source in WRITTEN_DOWN for d in interval.demands),
+        confirmed=written_down(interval),
         block=interval.block,
         periods=interval.count,
         reason=reason,
         measured=_measured(interval, limit, unit),
-        facts=(capacity.fact, *site.k_facts(point, end_ms)),
+        facts=facts,
     )
 
 
-def _unknown(interval: Interval, reason: str) -> Verdict:
+def written_down(interval: Interval) -> bool:
+    """Nothing that comes later can confirm it."""
+    return all(d.source in WRITTEN_DOWN for d in interval.demands)
+
+
+def given_out(interval: Interval) -> Interval:
+    """The same interval seen from the other side: what flowed out, as if it had flowed in."""
+    return replace(interval, register=_turned(interval.register), sampled=_turned(interval.sampled))
+
+
+def _turned(demand: Demand | None) -> Demand | None:
+    if demand is None or demand.export is None:
+        return None
+    return replace(demand, active=demand.export, reactive=None, apparent=demand.export_apparent, export=None)
+
+
+def cannot_say(interval: Interval, reason: str) -> Verdict:
     return Verdict(
         interval.point, Answer.UNKNOWN, interval.start_ms, interval.end_ms, block=interval.block, reason=reason
     )

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from edge_agent.audit.topic import AuditTopic, Release, Site
 from edge_agent.load.views import LoadView
+from edge_agent.model import PointId
 
 
 class Study(Protocol):
@@ -43,6 +44,12 @@ class Studies:
         """The view as the topic sees it: with what its own study has found."""
         study = self._studies.get(topic)
         return view if study is None else replace(view, studied=study.feed(view, site))
+
+    def answered(self, topic: str, point: PointId, *, agreed: bool) -> None:
+        """A person has said what a finding was: a baseline that waits for that learns again."""
+        settle = getattr(self._studies.get(topic), "answered", None)
+        if settle is not None:
+            settle(point, agreed=agreed)
 
     @property
     def changed(self) -> bool:

@@ -16,6 +16,7 @@ from edge_agent.model import Capacity, DaySpan, Fact, FactState, Ms, PointId, Ra
 
 if TYPE_CHECKING:
     from edge_agent.audit.study import Study
+    from edge_agent.tariff import Terms
 
 
 class Answer(StrEnum):
@@ -96,7 +97,8 @@ class Verdict:
     """One answer about one point at one instant (the end of what was judged).
 
     A key that ends in `*` means every track of the point whose key begins so. A BREACH of these opens nothing: it is a
-    witness, and corroborates the findings that are open about a time which it shares.
+    witness, and corroborates the findings that are open about a time which it shares. `measured` is of this interval;
+    `running` counts since the beginning (energy, days, an estimate), and the newest one is told.
     """
 
     point: PointId  # "" for a finding about the gateway or a link
@@ -112,6 +114,7 @@ class Verdict:
     key: str = ""  # phase, register, device: what in the point
     reason: str = ""  # code of why it is UNKNOWN or BETWEEN
     measured: Mapping[str, Any] = field(default_factory=dict)
+    running: Mapping[str, Any] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     origin: str = "agent"  # who noticed: "agent", "meter", "both"
     sampled: bool = False  # what an instant showed: no register confirms it, only the next verdict of the same thing
@@ -175,6 +178,8 @@ class Site(Protocol):
     def day_class(self, point: PointId, day: date) -> str: ...
     def ratings(self, point: PointId, at_ms: Ms) -> Ratings: ...
     def tariff_class(self, point: PointId, at_ms: Ms) -> Fact | None: ...
+    def joined(self, point: PointId) -> date | None: ...
+    def terms(self, point: PointId, at_ms: Ms) -> Terms | None: ...
     def facts_version(self, point: PointId) -> str: ...
 
 

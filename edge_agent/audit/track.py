@@ -158,6 +158,7 @@ class Track:
     confirm_level: int = -1
     waiting: list[dict[str, Any]] = field(default_factory=list)  # what was measured and is not confirmed yet
     unconfirmed: int = 0
+    answered: bool = False  # a person has said what it was: it is not told again until it has been clear
     finding: FindingState | None = None
 
     @property

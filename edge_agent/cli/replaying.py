@@ -16,7 +16,7 @@ from edge_agent.assembly import releases_of
 from edge_agent.audit.release import ReleaseError
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.replay import PointReport, ReplayError, read_rows, replay
-from edge_agent.settings import Site, config_files, device_specs
+from edge_agent.settings import Site, config_files, device_specs, terms_of
 from edge_agent.words import say
 
 CURES = dict.fromkeys(
@@ -50,7 +50,7 @@ def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, st
             task = bar.add_task(f"replaying {file.name}", total=len(rows))
             return replay(
                 rows,
-                Archive.of(site),
+                Archive.of(site, terms_of(site, config_files())),
                 name,
                 device,
                 releases_of(config_files(), site.site.release_set),

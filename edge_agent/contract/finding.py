@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any, Protocol, cast
 
@@ -21,13 +21,14 @@ from edge_agent.contract.messages import (
     Action,
     CapacityUsed,
     Count,
+    EstimateUsed,
     FactUsed,
     FindingData,
     JudgedInterval,
     Measured,
     Threshold,
 )
-from edge_agent.contract.shapes import CODE_PATTERN, given, rfc3339, time_or_absent
+from edge_agent.contract.shapes import CODE_PATTERN, MONEY_PATTERN, given, rfc3339, time_or_absent
 from edge_agent.contract.topics import Ids
 from edge_agent.model import UNIT, Capacity, ClockQuality, ClockState, Fact, Letter, Ms, Quantity, Severity
 
@@ -39,6 +40,7 @@ RESERVED = frozenset(
     | {"limit", "limit_unit", "contracted", "running", "status", "basis"}  # the capacity judged against, VA or W
     | {"threshold", "threshold_unit"}  # the level of the release that was passed
     | {"coverage", "sources", "k"}
+    | {"estimate"}  # what a rule of the tariff would make of it, as plain texts
 )
 """Names in a step's `measured` that have a place of their own in the message."""
 
@@ -155,12 +157,14 @@ def finding_letter(
     capacity: Capacity | None = None,
     k: float | None = None,
     action: tuple[str, str] | None = None,
+    reckoned: Sequence[str] = (),
     test: bool = False,
 ) -> Letter:
     """The chain message of one step. `point` is None for a finding about the gateway.
 
     `capacity` and `k` are those in force at the end of the interval judged; a step that says in its `measured` what it
-    was judged against overrules them. `action` is the code of a sentence in the catalogue and that sentence in English.
+    was judged against overrules them. `action` is the code of a sentence in the catalogue and that sentence in English,
+    `reckoned` the arithmetic of the step's estimate.
     """
     measured = step.measured
     timed = clock.quality is not ClockQuality.UNSET
@@ -206,6 +210,7 @@ def finding_letter(
         ],
         facts=[_fact(fact) for fact in step.facts],
         action=Action(code=action[0], text=action[1]) if action else UNSET,
+        estimate=_estimate(measured.get("estimate"), reckoned),
         iec=given(step.iec),
         anomaly=given(step.anomaly),
     )
@@ -269,6 +274,16 @@ def _register_unit(measured: Mapping[str, Any]) -> str:
         return UNIT[Quantity(measured.get("quantity", ""))]
     except ValueError:
         return ""
+
+
+def _estimate(plain: Any, reckoned: Sequence[str]) -> EstimateUsed | UnsetType:
+    """Absent where there is none, or where it is no sum of money."""
+    match plain:
+        case {"rule": str() as rule, "amount": str() as amount, "currency": str() as currency} if _MONEY.match(amount):
+            lines = [line[:500] for line in reckoned if line]
+            most = bool(plain.get("at_most"))
+            return EstimateUsed(rule=rule, amount=amount, currency=currency, at_most=most, binding=False, lines=lines)
+    return UNSET
 
 
 def _capacity(measured: Mapping[str, Any], in_force: Capacity | None) -> CapacityUsed | UnsetType:
@@ -347,6 +362,7 @@ def _day(utc_ms: Ms, tz: tzinfo) -> str:
     return datetime.fromtimestamp(utc_ms / 1000, tz).date().isoformat()
 
 
+_MONEY = re.compile(MONEY_PATTERN.removesuffix("$") + r"\Z")
 _CODE = re.compile(CODE_PATTERN.removesuffix("$") + r"\Z")
 
 

@@ -35,6 +35,7 @@ from edge_agent.contract.shapes import (
     FindingId,
     HashHex,
     Id,
+    Money,
     Name,
     Seq,
     SeqOrNone,
@@ -124,6 +125,17 @@ class Action(Closed, frozen=True, kw_only=True):
     text: Annotated[Text, described("the sentence, in English")]
 
 
+class EstimateUsed(Closed, frozen=True, kw_only=True):
+    """What a rule of the tariff would make of what was measured: an estimate, not a bill, and binding on nobody."""
+
+    rule: Annotated[Text, described("tariff, rule and version, cn/cn-demand@1")]
+    amount: Annotated[Money, described("in `currency`, an exact decimal")]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$"), described("ISO 4217")]
+    at_most: Annotated[bool, described("the rule names a most, and what is asked may be less")]
+    binding: Annotated[Literal[False], described("never: an estimate, not a bill")]
+    lines: Annotated[list[Text], described("the arithmetic, in English")]
+
+
 class FindingData(Closed, frozen=True, kw_only=True):
     """One step in the life of one finding (疑点): what was measured, against what; suspected, never proved."""
 
@@ -161,6 +173,7 @@ class FindingData(Closed, frozen=True, kw_only=True):
     counts: Annotated[list[Count], described("over the episode so far")]
     facts: Annotated[list[FactUsed], described("the facts of the archive it rests on")]
     action: Annotated[Action | UnsetType, described("what could be done next")] = UNSET
+    estimate: Annotated[EstimateUsed | UnsetType, described("absent where no price is known")] = UNSET
     iec: Annotated[EventCode | UnsetType, described("IEC 61968-9 EndDeviceEventType")] = UNSET
     anomaly: Annotated[Text | UnsetType, described("the acquisition system's name of the anomaly")] = UNSET
 

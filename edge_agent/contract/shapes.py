@@ -15,10 +15,12 @@ from edge_agent.model import Ms
 
 ID_PATTERN = r"^[a-z0-9-]{1,32}$"
 CODE_PATTERN = r"^[A-Za-z0-9._/-]{1,64}$"
+MONEY_PATTERN = r"^-?[0-9]{1,15}(\.[0-9]{1,4})?$"
 SEQ_MAX = 2**31 - 1
 
 Id = Annotated[str, Meta(pattern=ID_PATTERN)]
 Code = Annotated[str, Meta(pattern=CODE_PATTERN)]
+Money = Annotated[str, Meta(pattern=MONEY_PATTERN)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
 FindingId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:/-]{1,200}$")]
 EventId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:/-]{1,240}$")]

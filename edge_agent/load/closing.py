@@ -185,11 +185,10 @@ class Closing:
         bands = [Band(float(low[c]), float(value[c]), float(high[c])) if known[c] else None for c in range(len(POWERS))]
         active, reactive, apparent = bands
         coverage = float(cover[0] if known[0] else cover[2])
-        if i not in self.recorded:
-            return Demand(Source.POWER, active, _magnitude(reactive), apparent, coverage, 0.0)
-        if not self.recorded[i]:
+        source = Source.POWER if i not in self.recorded else Source.RECORDED
+        if source is Source.RECORDED and not self.recorded[i]:
             apparent = _combined(active, _magnitude(reactive))
-        return Demand(Source.RECORDED, active, _magnitude(reactive), apparent, coverage, 0.0)
+        return Demand(source, active, _magnitude(reactive), apparent, coverage, 0.0)
 
     def _spans(self, i: int, start: Ms, end: Ms, blind: bool) -> str:
         changes = self._points[i].changes_ms
@@ -255,9 +254,10 @@ def demand_of(
 ) -> Demand:
     """Columns: active import, active export, reactive import, reactive export; W and var."""
     active = Band(float(low[0]), float(middle[0]), float(high[0]))
+    export = Band(float(low[1]), float(middle[1]), float(high[1])) if known[1] else None
     resolution, coverage = float(step[0]), float(cover[0])
     if not known[2]:
-        return Demand(source, active, None, None, coverage, resolution)
+        return Demand(source, active, None, None, coverage, resolution, export)
     reactive = Band(float(low[2]), float(middle[2]), float(high[2]))
     coverage = min(coverage, float(cover[2]))
     if known[3]:
@@ -271,7 +271,17 @@ def demand_of(
     assert apparent is not None
     if coverage > 0.999 and isfinite(apparent.high):
         resolution = (apparent.high - apparent.low) / 2
-    return Demand(source, active, reactive, apparent, coverage, resolution)
+    return Demand(
+        source, active, reactive, apparent, coverage, resolution, export, _given_out(export, active, reactive)
+    )
+
+
+def _given_out(export: Band | None, active: Band, reactive: Band) -> Band | None:
+    """Apparent power of what is given out; the reactive power of an interval in which both happened is nobody's."""
+    if export is None:
+        return None
+    low = hypot(export.low, reactive.low) if active.value == 0 else export.low
+    return Band(low, max(low, hypot(export.value, reactive.value)), hypot(export.high, reactive.high))
 
 
 def _magnitude(band: Band | None) -> Band | None:

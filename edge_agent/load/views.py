@@ -36,7 +36,11 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Mean powers over one interval from one source, import side, W and VA."""
+    """Mean powers over one interval from one source, import side, W and VA.
+
+    `export` and `export_apparent`: the same of what flowed the other way, None where the source does not say; samples
+    count on the import side alone.
+    """
 
     source: Source
     active: Band | None
@@ -44,6 +48,8 @@ class Demand:
     apparent: Band | None
     coverage: float  # share of the interval that readings vouch for
     resolution: float  # one register step as power over the interval, W or VA; 0 where there is none
+    export: Band | None = None
+    export_apparent: Band | None = None
 
 
 @dataclass(frozen=True, slots=True)

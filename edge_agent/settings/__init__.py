@@ -4,7 +4,7 @@
 """
 
 from edge_agent.settings.check import check
-from edge_agent.settings.load import device_specs, link_specs, load_site
+from edge_agent.settings.load import device_specs, link_specs, load_site, terms_of
 from edge_agent.settings.mistake import Mistake, SiteError
 from edge_agent.settings.profile import Profiles, load_profile
 from edge_agent.settings.shipped import ConfigFiles, config_files
@@ -24,4 +24,5 @@ __all__ = [
     "link_specs",
     "load_profile",
     "load_site",
+    "terms_of",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +16,9 @@ from edge_agent.settings.profile import Profiles
 from edge_agent.settings.shipped import ConfigFiles, config_files
 from edge_agent.settings.site import Dlms, Mqtt, Paths, Site, as_instant
 from edge_agent.settings.toml import read_toml
+
+if TYPE_CHECKING:
+    from edge_agent.tariff import Terms
 
 
 def load_site(path: Path | str, *, config: ConfigFiles | None = None) -> Site:
@@ -112,3 +116,12 @@ def _dlms(dlms: Dlms | None, folder: Path) -> Dlms | None:
 
 def _beside(name: str | None, folder: Path) -> str | None:
     return None if name is None else str(placed(name, folder))
+
+
+def terms_of(site: Site, config: ConfigFiles) -> dict[str, Terms]:
+    """What counts for each class of use that the site file names; the tariffs' types are loaded where it names one."""
+    if not site.tariff:
+        return {}
+    from edge_agent.settings.tariff import terms_of as read
+
+    return read(site.tariff, config)

@@ -250,10 +250,14 @@ class Accepted(Table, frozen=True, kw_only=True):
 
 
 class Transformer(Table, frozen=True, kw_only=True):
-    """[point.transformer]: nameplate."""
+    """[point.transformer]: nameplate, and how far it can be relied on."""
 
     rated_kva: Positive
     uk_percent: Annotated[float, Meta(gt=0, le=30)] | None = None
+    source: Literal["system", "technician", "meter"] = "system"
+    state: Literal["verified", "unverified", "conflict"] = "unverified"
+    verified_at: Instant | None = None
+    verified_by: Code | None = None
 
 
 class WorkOrder(Table, frozen=True, kw_only=True):
@@ -281,6 +285,7 @@ class PointTable(Table, frozen=True, kw_only=True):
     billing_day: Annotated[int, Meta(ge=1, le=28)] = 1
     holiday_calendar: Id | None = None
     generation: bool = False
+    joined: date | None = None
     imax_a: Annotated[float, Meta(gt=0, le=10_000)] | None = None
     demand: DemandTable = DemandTable()
     accepted: Accepted | None = None
@@ -313,6 +318,7 @@ class TariffTable(Table, frozen=True, kw_only=True):
 
     code: Code = field(name="class")
     rules: tuple[Id, ...]
+    new_customers_from: date | None = None
     price: tuple[PriceTable, ...] = ()
 
 

@@ -271,6 +271,7 @@ def terms_of(tables: tuple[TariffTable, ...], config: ConfigFiles) -> dict[str, 
             table.code,
             tuple(rules[name] for name in table.rules),
             Prices({(p.of, p.time_class): number(p.amount) for p in table.price}),
+            table.new_customers_from,
         )
         for table in tables
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 from types import MappingProxyType
 from typing import Literal
@@ -246,6 +247,8 @@ class Terms:
     code: str
     rules: tuple[Rule, ...]
     prices: Prices = NO_PRICES
+    new_customers_from: date | None = None
+    """From this day on customers of this class join under `parts`; None: nobody has said."""
 
     def demand(self, basis: str) -> DemandRule | None:
         """The rule of the basis that the archive names; None: this class has no such charge."""

@@ -38,12 +38,12 @@ SENTENCES: dict[str, str] = {
         "at the most, in the interval that ended {end}, at least {drawn}, {share} of it."
     ),
     "finding.seen.cap-demand-over": (
-        "In the interval that ended {end}, the demand of point {point} was at least {drawn}, {share} of the contracted "
-        "{contracted}."
+        "In the interval that ended {end}, the demand of point {point} was at least {drawn}; contracted are "
+        "{contracted}, and {rule} leaves {free} of it free."
     ),
     "finding.seen.cap-demand-over.several": (
         "In at least one of {periods} intervals from {start} to {end}, the demand of point {point} was at least "
-        "{drawn}, {share} of the contracted {contracted}; only their mean is known."
+        "{drawn}; contracted are {contracted}, and {rule} leaves {free} of it free; only their mean is known."
     ),
     "finding.seen.met-decrease": (
         "Between {start} and {end}, register {quantity} of the meter at point {point} went from {before} to {after}, "

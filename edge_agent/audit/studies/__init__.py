@@ -1,0 +1,1 @@
+"""What topics remember, where several of them remember alike."""
