@@ -20,7 +20,7 @@ from edge_agent.app.recalling import recall
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
-from edge_agent.assembly import core_of
+from edge_agent.assembly import core_of, shelf_of
 from edge_agent.clock import ScaledClock, SystemClock
 from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
@@ -64,7 +64,14 @@ class Agent:
         self.archive = Archive.of(site)
         config = config_files()
         devices = device_specs(site, config=config)
-        self.core = core_of(self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set)
+        self.shelf = shelf_of(site, config)
+        for entry in self.shelf.entries():
+            if entry.wrong is not None:
+                log.warning("release passed over", release=entry.name, cause=str(entry.wrong))
+        self.core = core_of(
+            self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set,
+            rulings=self.shelf.rulings(),
+        )  # fmt: skip
         at = {d: p.id for p in self.archive.points.values() for d in (p.meter, p.ct) if d is not None}
         self.image = ProcessImage({d.id: (d.link, at.get(d.id)) for d in devices})
         self.lines = {link.id: self._line(link, devices) for link in link_specs(site)}

@@ -2,5 +2,8 @@
 
 from edge_agent import logs  # noqa: F401  # isort: skip  # before anything that imports structlog
 from edge_agent.cli.main import main
+from edge_agent.cli.releasing import releases
+
+main.add_command(releases)
 
 __all__ = ["main"]

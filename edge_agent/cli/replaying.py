@@ -12,7 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from edge_agent.archive import Archive
-from edge_agent.assembly import releases_of
+from edge_agent.assembly import releases_of, shelf_of
 from edge_agent.audit.release import ReleaseError
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.replay import PointReport, ReplayError, read_rows, replay
@@ -53,7 +53,7 @@ def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, st
                 Archive.of(site),
                 name,
                 device,
-                releases_of(config_files(), site.site.release_set),
+                releases_of(config_files(), site.site.release_set, shelf_of(site, config_files()).rulings()),
                 gateway=site.site.gateway,
                 progress=lambda done: bar.update(task, completed=done),
             )
