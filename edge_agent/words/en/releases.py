@@ -24,5 +24,10 @@ SENTENCES: dict[str, str] = {
     "releases.silent": "{name} would not run: its sets are {sets}, and this site runs {release_set}",
     "releases.no_difference": "the same findings, {same} of them",
     "releases.received": "{name} is {state}: taken from {path}",
+    "backtest.empty": "{path} has no release file (*.toml) in it.",
+    "backtest.no_such": (
+        "{asked} is neither `running` nor `shipped`, a folder or file of releases, a topic@version that there is, nor a"
+        " release set."
+    ),
     "releases.refused": "{what} is not taken. {why}",
 }
