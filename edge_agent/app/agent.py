@@ -14,13 +14,14 @@ import structlog
 from edge_agent.app.answers import Answers
 from edge_agent.app.backfilling import BackFilling
 from edge_agent.app.documents import Documents
+from edge_agent.app.evaluating import Evaluating
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.recalling import recall
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
-from edge_agent.assembly import core_of, shelf_of
+from edge_agent.assembly import core_of, keyset_of, shelf_of
 from edge_agent.clock import ScaledClock, SystemClock
 from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
@@ -97,6 +98,11 @@ class Agent:
         self.keeping = Keeping(
             self.core, self.store, self.archive, self.identity, latest=self.image.latest, committed=self._on_commit
         )
+        keyset = keyset_of(Path(site.paths.signers))
+        self.evaluating = Evaluating(
+            self.core, self.store, self.archive, self.identity, self.clock, keyset, self.keeping.write
+        )
+        self.keeping.beside = self.evaluating
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             self.lines, site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
@@ -104,6 +110,7 @@ class Agent:
         self.uplink = Uplink(
             site.mqtt, site.site, self.store, self.clock, self.documents,
             boot_id=self.identity.boot_id, limits=site.delivery,
+            on_feedback=self.evaluating.hear if keyset.signers else None,
         )  # fmt: skip
         self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
         self.watchdog = Watchdog(self.store, self.pollers)
@@ -115,7 +122,8 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         open_findings = self.keeping.restore()
         self._say_boot()
-        control = Control(Path(self.site.paths.runtime), self.answers.handlers())
+        self.evaluating.say_releases(self.clock.now_ms())
+        control = Control(Path(self.site.paths.runtime), self.answers.handlers() | self.evaluating.handlers())
         try:
             await control.start()
         except OSError as cause:
@@ -147,6 +155,7 @@ class Agent:
         self.watchdog.stopping()
         self.backfilling.stop()
         self.witnessing.stop()
+        self.evaluating.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -186,6 +195,7 @@ class Agent:
         if snapshot.now_ms is not None:
             self.backfilling.follow(outcome.missing, snapshot.now_ms)
             self.witnessing.follow(outcome.rose, snapshot.now_ms)
+            self.evaluating.follow(outcome, snapshot.now_ms)
         self.keeping.keep(outcome, snapshot, every_ms=self._state_ms)
         self.uplink.points_changed(*{i.point for i in outcome.closed if i.block})
         self._say_losses()

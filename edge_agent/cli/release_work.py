@@ -135,7 +135,7 @@ def decide(site: Site, name: str, wanted: str, key_path: Path, *, scope: str, da
     """Sign one step, after the trial that goes before publishing. Raises `ClickException` where it must not be."""
     shelf = _shelf(site)
     _entry(shelf, name)
-    key = _key(site, key_path)
+    key = signing_key(site, key_path)
     found = difference(site, name, None, days) if wanted == State.PUBLISHED and days else None
     if found is not None and not quiet:
         show_difference(found)
@@ -242,7 +242,8 @@ def _entry(shelf: Shelf, name: str) -> Entry:
     return entry
 
 
-def _key(site: Site, path: Path) -> PrivateKey:
+def signing_key(site: Site, path: Path) -> PrivateKey:
+    """A person's key, pinned at the site. Raises `ClickException` with what is wrong and what would be right."""
     signers = Path(site.paths.signers)
     try:
         keyset = keyset_of(signers)

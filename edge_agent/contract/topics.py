@@ -55,8 +55,12 @@ class Topics:
     def ack(self) -> str:
         return f"{self._base}/down/ack"
 
+    @property
+    def feedback(self) -> str:
+        return f"{self._base}/down/feedback"
+
     def chain(self, kind: str) -> str:
-        """Of a chain message: `finding`, `record`."""
+        """Of a chain message: `finding`, `record`, `evaluation`."""
         return f"{self._base}/up/{kind}"
 
     def point(self, point: str) -> str:
