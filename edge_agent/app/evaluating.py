@@ -24,11 +24,11 @@ from edge_agent.contract.records import Config, Exemption, Feedback, Package, Re
 from edge_agent.control import AgentSays
 from edge_agent.core import Core, CoreOutcome
 from edge_agent.evaluation import Blindness, Indicators, dockets_of, evaluation_letter, indicators, plain_indicators
-from edge_agent.listing import steps_of
+from edge_agent.listing import sentence, steps_of
 from edge_agent.model import ClockQuality, Letter, Ms, PointId
 from edge_agent.package import Keyset, Opened, PackageRefused, Ratchet, open_package, plain_payload
 from edge_agent.ports import Clock
-from edge_agent.store import Store
+from edge_agent.store import Store, StoreError
 from edge_agent.words import Phrase, spoken
 
 log = structlog.get_logger()
@@ -155,13 +155,17 @@ class Evaluating:
         """The verb: one step of one finding, or a signed package as it is."""
         try:
             if "package" in question:
-                return await self._take_package(str(question["package"]).encode())
-            said = msgspec.convert(question.get("said"), Said)
-            return await self._take([said], [], None)
+                done = await self._take_package(str(question["package"]).encode())
+            else:
+                done = await self._take([msgspec.convert(question.get("said"), Said)], [], None)
+            await self._flush()  # who is told that it is recorded can rely on it
+            return done
         except PackageRefused as refused:
             raise AgentSays(spoken(Phrase(f"package.{refused.code}", refused.fields))) from None
         except msgspec.ValidationError as wrong:
             raise AgentSays(str(wrong)) from None
+        except StoreError as error:
+            raise AgentSays(sentence(error)) from None
 
     async def _evaluate(self, question: Mapping[str, Any]) -> Any:
         month = str(question.get("month") or "")
@@ -264,13 +268,13 @@ class Evaluating:
 
     async def _indicators(self, months: set[str] | None) -> list[Indicators]:
         """By month and topic, of those with findings or with time that was judged."""
+        await self._flush()
         findings: list[bytes] = await asyncio.wrap_future(self._store.bodies("finding"))
         records: list[bytes] = await asyncio.wrap_future(self._store.bodies("record", f"/{KIND}/"))
         dockets = list((await asyncio.to_thread(dockets_of, findings, records, self._zone_of)).values())
         today = datetime.fromtimestamp((self._now_ms() or 0) / 1000, UTC).date()
         wanted = {(d.month, d.topic) for d in dockets if d.counts}
-        for month in months or {d.month for d in dockets} | {f"{today:%Y-%m}"}:
-            wanted |= {(month, topic) for topic in self.blindness.topics(month)}
+        wanted |= {(month, t) for month in self.blindness.months() for t in self.blindness.topics(month)}
         return [
             indicators(dockets, topic, month, today, blind=self.blindness.share(topic, month),
                        capped=self._is_capped(topic))
@@ -328,6 +332,10 @@ class Evaluating:
 
     def _now_ms(self) -> Ms | None:
         return self._clock.state().utc_ms(self._clock.now_ms())
+
+    async def _flush(self) -> None:
+        """Everything that was handed over before is on the disk when this returns."""
+        await asyncio.wrap_future(self._store.record((), urgent=True))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -67,6 +67,10 @@ class Standing:
         answers = self.answers.get(topic)
         return answers is not None and answers.version == version and answers.poor
 
+    def poor(self, topic: str) -> bool:
+        """Whether the release that answers were last counted for has lost its credit."""
+        return topic in self.answers and self.answers[topic].poor
+
     def answered(self, topic: str, version: int, finding: str, confirmed: bool | None) -> None:
         """An inspector's answer about a finding; None: it cannot be told, and counts neither way.
 

@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from edge_agent.archive import Archive
+from edge_agent.audit.standing import Standing
 from edge_agent.cli.release_work import signing_key
 from edge_agent.contract.messages import FeedbackPackage
 from edge_agent.control import ControlError, NoAgent, ask
-from edge_agent.evaluation import DEFINITIONS, dockets_of, indicators, plain_indicators
+from edge_agent.evaluation import DEFINITIONS, Blindness, dockets_of, indicators, plain_indicators
 from edge_agent.listing import sentence
 from edge_agent.package import seal_package
 from edge_agent.settings import Site
@@ -48,14 +49,14 @@ def say_feedback(
 
 
 def evaluation(site: Site, month: str | None) -> list[dict[str, Any]]:
-    """From the running agent, or from the store as it lies on the disk: there without what the agent alone counts."""
+    """From the running agent, or from the store as it lies on the disk."""
     try:
         return list(ask(Path(site.paths.runtime), "evaluate", month=month or ""))
     except NoAgent:
         pass
     except ControlError as reason:
         raise click.ClickException(str(reason)) from None
-    archive = Archive.of(site)
+    archive, blindness, standing = Archive.of(site), Blindness(), Standing()
 
     def zone_of(point: str) -> tzinfo:
         return archive.points[point].tz if point in archive.points else UTC
@@ -63,11 +64,21 @@ def evaluation(site: Site, month: str | None) -> list[dict[str, Any]]:
     try:
         with Store.read_only(Path(site.paths.state) / "findings.db") as reader:
             found = dockets_of(reader.bodies("finding"), reader.bodies("record", "/feedback/"), zone_of)
+            for name, state in (("~blind", blindness), ("~standing", standing)):
+                if (blob := reader.track(name)) is not None:
+                    state.restore(msgspec.msgpack.decode(blob))
     except StoreError as error:
         raise click.ClickException(sentence(error)) from None
     dockets, today = list(found.values()), datetime.now(UTC).date()
-    wanted = sorted({(d.month, d.topic) for d in dockets if d.counts and month in {None, d.month}})
-    return [plain_indicators(indicators(dockets, topic, at, today)) for at, topic in wanted]
+    wanted = {(d.month, d.topic) for d in dockets if d.counts}
+    wanted |= {(at, t) for at in blindness.months() for t in blindness.topics(at)}
+    return [
+        plain_indicators(
+            indicators(dockets, topic, at, today, blind=blindness.share(topic, at), capped=standing.poor(topic))
+        )
+        for at, topic in sorted(wanted)
+        if month in {None, at}
+    ]
 
 
 def show_evaluation(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -58,6 +58,9 @@ class Blindness:
     def topics(self, month: str) -> set[str]:
         return {topic for topic, months in self._ms.items() if month in months}
 
+    def months(self) -> set[str]:
+        return {month for months in self._ms.values() for month in months}
+
     def dump(self) -> dict[str, Any]:
         self.changed = False
         return {t: dict(sorted(months.items())[-MONTHS_KEPT:]) for t, months in self._ms.items()}

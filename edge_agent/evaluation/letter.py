@@ -45,7 +45,7 @@ def evaluation_letter(
     return Letter(
         id=f"{site.gateway}/evaluation/{plain['topic']}/{plain['month']}/{id}",
         kind=KIND,
-        type="edge-agent.evaluation.v1",
+        type="edge-agent.evaluation.month.v1",
         source=f"/{site.utility}/{site.gateway}",
         subject=plain["topic"],
         time_ms=clock.utc_ms(bt_ms),

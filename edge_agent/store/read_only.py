@@ -73,6 +73,14 @@ class StoreReader:
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 
+    def track(self, key: str) -> bytes | None:
+        """What the agent stored under that name; None where it has nothing."""
+        try:
+            row = self._connection.execute("SELECT blob FROM tracks WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
+        return None if row is None else bytes(row[0])
+
     def verify(self) -> ChainReport:
         """Walk the whole chain, from where it was trimmed to its head."""
         try:
