@@ -104,7 +104,7 @@ class Gateway:
         keepalive_s: int = 60,
         tls: Tls | None = None,
         clock: SteadyClock | None = None,
-        on_feedback: Callable[[bytes], None] | None = None,
+        packages: dict[str, Callable[[bytes], None]] | None = None,
         **limits: Any,
     ) -> None:
         self.outbox = MemoryOutbox()
@@ -120,7 +120,7 @@ class Gateway:
             boot_id="b-1",
             limits=Delivery(**({"drain_per_s": 0.0, "telemetry_spread_s": 0.0} | limits)),
             on_time=self.times.append,
-            on_feedback=on_feedback,
+            packages=packages,
         )
 
     def write(self, count: int) -> None:

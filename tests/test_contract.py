@@ -177,7 +177,7 @@ def test_asyncapi_leads_from_every_operation_to_a_schema_that_is_there():
         assert (operation["action"] == "send") == ("/up/" in address), name
     assert addresses == {
         topics.status, topics.heartbeat, topics.chain("finding"), topics.chain("record"), topics.point("factory"),
-        topics.demand, topics.ack, topics.chain("evaluation"), topics.feedback,
+        topics.demand, topics.ack, topics.chain("evaluation"), topics.down("feedback"), topics.down("releases"),
     }  # fmt: skip
 
 

@@ -229,6 +229,31 @@ def test_other_releases_than_before_the_start_are_a_record(short_path: Path):
     assert configs[2][0]["digest"] != configs[2][0]["previous"]
 
 
+def test_a_release_over_the_broker_is_kept_for_the_next_start_and_said(short_path: Path):
+    site = site_of(short_path / "here")
+    office = SIGNERS.shelf(short_path / "office")
+    name = office.new(TOPIC).stem
+    for state, key in ((State.IN_REVIEW, SIGNERS.alice), (State.APPROVED, SIGNERS.bob), (State.PUBLISHED, SIGNERS.bob)):
+        office.decide(name, state, key, at="2026-03-14T12:00:00Z")
+    raw = (office.folder / f"{name}.signed").read_bytes()
+
+    async def first(agent: Agent) -> None:
+        for sent in (raw.replace(b'"at":"2026', b'"at":"2027'), raw[:-300], b"rubbish", raw, raw):
+            agent.receiving.hear(sent)
+            await until(lambda: not agent.receiving.busy)
+        said = [r["data"] for r in await chain(agent, part="/package/")]
+        outcomes = [(r["outcome"], r.get("reason")) for r in said]
+        assert outcomes == [("refused", "signature"), ("refused", "form"), ("refused", "form"), ("applied", None)]
+        assert said[-1]["version"] == 2, "the same one again is no news"
+        assert agent.core.releases[TOPIC].version == 1, "what runs is not changed under way"
+
+    async def second(agent: Agent) -> None:
+        assert agent.core.releases[TOPIC].name == name
+
+    lived(site, first)
+    lived(site, second)
+
+
 def test_an_evaluation_message_follows_feedback_and_says_the_same_only_once(short_path: Path):
     site = site_of(short_path)
 
@@ -252,7 +277,7 @@ def test_feedback_over_a_real_broker(mosquitto: Callable[..., Broker]):
     heard: list[bytes] = []
 
     async def story() -> None:
-        gateway = Gateway(broker.port, on_feedback=heard.append)
+        gateway = Gateway(broker.port, packages={"feedback": heard.append, "releases": heard.append})
         centre = Centre(broker.port, gateway.outbox.epoch)
         async with gateway.running():
             gateway.write(3)
@@ -260,7 +285,10 @@ def test_feedback_over_a_real_broker(mosquitto: Callable[..., Broker]):
             sent = package(1, feedback=[])
             centre.say(sent, "feedback")
             await until(lambda: heard)
-            assert heard == [sent], "byte by byte"
+            centre.say(sent * 2, "releases")
+            await until(lambda: len(heard) == 2)
+            centre.say(b"unasked", "command")
+            assert heard == [sent, sent * 2], "byte by byte"
             gateway.write(2)
             await until(lambda: gateway.outbox.upto == 5)
             assert gateway.uplink.report.dropped == 0

@@ -18,6 +18,7 @@ from edge_agent.app.evaluating import Evaluating
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.recalling import recall
+from edge_agent.app.receiving import Receiving
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
@@ -103,6 +104,9 @@ class Agent:
             self.core, self.store, self.archive, self.identity, self.clock, keyset, self.keeping.write
         )
         self.keeping.beside = self.evaluating
+        self.receiving = Receiving(
+            self.shelf, self.core, self.store, self.archive, self.identity, self.clock, self.keeping.write
+        )
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             self.lines, site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
@@ -110,7 +114,7 @@ class Agent:
         self.uplink = Uplink(
             site.mqtt, site.site, self.store, self.clock, self.documents,
             boot_id=self.identity.boot_id, limits=site.delivery,
-            on_feedback=self.evaluating.hear if keyset.signers else None,
+            packages={"feedback": self.evaluating.hear, "releases": self.receiving.hear} if keyset.signers else {},
         )  # fmt: skip
         self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
         self.watchdog = Watchdog(self.store, self.pollers)
@@ -156,6 +160,7 @@ class Agent:
         self.backfilling.stop()
         self.witnessing.stop()
         self.evaluating.stop()
+        self.receiving.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)

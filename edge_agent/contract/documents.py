@@ -118,6 +118,16 @@ PUBLISHED = (
         False,
         "The payload of a signed package of three lines: base64 signature, header of one line, this.",
     ),
+    Published(
+        "releases",
+        messages.ReleaseDecision,
+        "down/releases",
+        "centre",
+        1,
+        True,
+        False,
+        "All decisions about one release, a signed package of three lines each with this as its payload, oldest first.",
+    ),
 )
 
 

@@ -447,3 +447,17 @@ class FeedbackPackage(Closed, frozen=True, kw_only=True):
 
     feedback: Annotated[list[Said], Meta(max_length=200)] = field(default_factory=list)
     exemptions: Annotated[list[Exempting], Meta(max_length=200)] = field(default_factory=list)
+
+
+class ReleaseDecision(Closed, frozen=True, kw_only=True):
+    """Payload of one signed package about a release of an audit topic; `down/releases` has all of one, oldest first."""
+
+    topic: Annotated[Id, described("audit topic (稽查主题)")]
+    version: Annotated[int, Meta(ge=1), described("of its release")]
+    state: Annotated[
+        Literal["in_review", "approved", "published", "suspended", "retired"],
+        described("审核中 已审核 已发布 已暂停 已退役"),
+    ]
+    digest: Annotated[HashHex, described("SHA-256 of the release file")]
+    at: Annotated[str, Meta(max_length=32), described("when it was signed, UTC, by the clock of whoever did")]
+    text: Annotated[str | UnsetType, described("the release file, TOML; with `in_review` only")] = UNSET

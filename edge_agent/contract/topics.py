@@ -55,9 +55,9 @@ class Topics:
     def ack(self) -> str:
         return f"{self._base}/down/ack"
 
-    @property
-    def feedback(self) -> str:
-        return f"{self._base}/down/feedback"
+    def down(self, kind: str) -> str:
+        """Of a signed package: `feedback`, `releases`."""
+        return f"{self._base}/down/{kind}"
 
     def chain(self, kind: str) -> str:
         """Of a chain message: `finding`, `record`, `evaluation`."""

@@ -17,11 +17,11 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET
 
+from edge_agent.contract.messages import ReleaseDecision
 from edge_agent.package import Keyset, Opened, PackageRefused, open_package, plain_payload
 
 KIND = "releases"
@@ -49,17 +49,6 @@ MOVES: dict[State, frozenset[State]] = {
 """What may follow; either key may stop a release, only both together make one run."""
 
 
-class Decision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The payload of one package."""
-
-    topic: Annotated[str, Meta(pattern=r"\A[a-z0-9-]{1,32}\Z")]
-    version: Annotated[int, Meta(ge=1)]
-    state: State
-    digest: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]  # sha-256 of the release file
-    at: str  # UTC, RFC 3339: by the clock of whoever signed
-    text: str | UnsetType = UNSET  # the release file; with `in_review` only
-
-
 @dataclass(frozen=True, slots=True)
 class Dossier:
     """One release with all that was decided about it. `text` is "" for a release that came with the agent."""
@@ -68,7 +57,7 @@ class Dossier:
     version: int
     text: str
     digest: str
-    decisions: tuple[tuple[Decision, Opened], ...]
+    decisions: tuple[tuple[ReleaseDecision, Opened], ...]
     raw: tuple[bytes, ...]
 
     @property
@@ -77,7 +66,7 @@ class Dossier:
 
     @property
     def state(self) -> State:
-        return self.decisions[-1][0].state
+        return State(self.decisions[-1][0].state)
 
     @property
     def scopes(self) -> frozenset[str]:
@@ -96,7 +85,7 @@ class Dossier:
         return b"\n".join(self.raw) + b"\n"
 
     def _by(self, state: State) -> str:
-        return next((o.signer.id for d, o in self.decisions if d.state is state), "")
+        return next((o.signer.id for d, o in self.decisions if d.state == state), "")
 
 
 def read_dossier(raw: bytes, keyset: Keyset, *, shipped: Callable[[str], str | None] = lambda name: None) -> Dossier:
@@ -110,7 +99,7 @@ def read_dossier(raw: bytes, keyset: Keyset, *, shipped: Callable[[str], str | N
         raise PackageRefused("form")
     packages = tuple(b"\n".join(lines[n : n + 3]) for n in range(0, len(lines), 3))
     opened = [open_package(p, keyset, kind=KIND, scopes=None) for p in packages]
-    decisions = tuple((plain_payload(o, Decision), o) for o in opened)
+    decisions = tuple((plain_payload(o, ReleaseDecision), o) for o in opened)
     first = decisions[0][0]
     digest, author = shipped(f"{first.topic}@{first.version}"), ""
     state = State.DRAFT if digest is None else State.PUBLISHED
@@ -119,15 +108,15 @@ def read_dossier(raw: bytes, keyset: Keyset, *, shipped: Callable[[str], str | N
         if (decision.topic, decision.version) != (first.topic, first.version):
             raise PackageRefused("history", name=name)
         if decision.state not in MOVES[state]:
-            raise PackageRefused("step", name=name, state=state.value, wanted=decision.state.value)
-        if decision.state is State.IN_REVIEW:
+            raise PackageRefused("step", name=name, state=state.value, wanted=decision.state)
+        if decision.state == State.IN_REVIEW:
             text = "" if decision.text is UNSET else decision.text
             digest, author = digest_of(text), package.signer.id
         if decision.digest != digest:
             raise PackageRefused("another_text", name=name)
-        if decision.state is State.APPROVED and package.signer.id == author:
+        if decision.state == State.APPROVED and package.signer.id == author:
             raise PackageRefused("same_person", key=author)
-        state = decision.state
+        state = State(decision.state)
     assert digest is not None
     text = first.text if isinstance(first.text, str) else ""
     return Dossier(first.topic, first.version, text, digest, decisions, packages)
@@ -137,6 +126,6 @@ def digest_of(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def encode(decision: Decision) -> bytes:
+def encode(decision: ReleaseDecision) -> bytes:
     """On one line: a dossier is read by lines."""
     return msgspec.json.encode(decision)

@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from msgspec import UNSET
 
+from edge_agent.audit.topic import Release
+from edge_agent.contract.messages import ReleaseDecision
 from edge_agent.model import Ms
 from edge_agent.package import Keyset, PackageRefused, PrivateKey, Ratchet, open_package, seal_package
 from edge_agent.releases.choosing import Ruling
-from edge_agent.releases.dossier import KIND, Decision, Dossier, State, encode, read_dossier
+from edge_agent.releases.dossier import KIND, Dossier, State, encode, read_dossier
 from edge_agent.releases.entry import FILE_MAX, Entry, parts_of, told
 
 RECEIVED_MAX = 4 * FILE_MAX
@@ -90,8 +92,8 @@ class Shelf:
             raise entry.wrong
         path = self.folder / f"{name}.signed"
         known = self._read(path).to_bytes() if path.exists() else b""
-        decision = Decision(
-            topic=entry.topic, version=entry.version, state=wanted, digest=entry.digest, at=at,
+        decision = ReleaseDecision(
+            topic=entry.topic, version=entry.version, state=wanted.value, digest=entry.digest, at=at,
             text=entry.text if wanted is State.IN_REVIEW else UNSET,
         )  # fmt: skip
         version = 1 + self.ratchet().last(KIND, key.id)
@@ -100,10 +102,13 @@ class Shelf:
         _write(path, dossier.to_bytes())
         return dossier
 
-    def receive(self, raw: bytes, *, now_ms: Ms | None) -> Dossier:
+    def receive(
+        self, raw: bytes, *, now_ms: Ms | None, tried: Callable[[State, Release], None] = lambda state, release: None
+    ) -> Dossier:
         """A dossier that somebody brought: what is here must be its beginning, what is new must be above the ratchet.
 
-        `now_ms`: UTC by a synced clock, else None. Raises `PackageRefused` or `ReleaseError`, OSError.
+        `now_ms`: UTC by a synced clock, else None. `tried` is called before it is kept, and raises `ReleaseError` for
+        one that must not be. Raises `PackageRefused`, `ReleaseError`, OSError.
         """
         if len(raw) > RECEIVED_MAX:
             raise PackageRefused("too_long", size=len(raw), most=RECEIVED_MAX)
@@ -116,8 +121,11 @@ class Shelf:
         for package in fresh:
             opened = open_package(package, self._keyset, kind=KIND, scopes=self._scopes, ratchet=ratchet, now_ms=now_ms)
             ratchet.take(opened.header)
-        if dossier.text and (wrong := told(Entry("", 0, State.DRAFT, "managed"), dossier.text).wrong) is not None:
-            raise wrong
+        entry = told(Entry("", 0, State.DRAFT, "managed"), dossier.text) if dossier.text else self.entry(dossier.name)
+        if entry.wrong is not None:
+            raise entry.wrong
+        if entry.release is not None:
+            tried(dossier.state, entry.release)
         _write(path, dossier.to_bytes())
         return dossier
 
