@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from msgspec import UNSET
 
@@ -90,10 +91,12 @@ class Shelf:
         entry = self.entry(name)
         if entry.wrong is not None:
             raise entry.wrong
+        if wanted is State.DRAFT:
+            raise PackageRefused("step", name=name, state=entry.state.value, wanted=wanted.value)
         path = self.folder / f"{name}.signed"
         known = self._read(path).to_bytes() if path.exists() else b""
         decision = ReleaseDecision(
-            topic=entry.topic, version=entry.version, state=wanted.value, digest=entry.digest, at=at,
+            topic=entry.topic, version=entry.version, state=cast(Any, wanted.value), digest=entry.digest, at=at,
             text=entry.text if wanted is State.IN_REVIEW else UNSET,
         )  # fmt: skip
         version = 1 + self.ratchet().last(KIND, key.id)
