@@ -238,9 +238,11 @@ def test_a_release_over_the_broker_is_kept_for_the_next_start_and_said(short_pat
     raw = (office.folder / f"{name}.signed").read_bytes()
 
     async def first(agent: Agent) -> None:
+        receiving = agent.receiving
+        assert receiving is not None
         for sent in (raw.replace(b'"at":"2026', b'"at":"2027'), raw[:-300], b"rubbish", raw, raw):
-            agent.receiving.hear(sent)
-            await until(lambda: not agent.receiving.busy)
+            receiving.hear(sent)
+            await until(lambda: not receiving.busy)
         said = [r["data"] for r in await chain(agent, part="/package/")]
         outcomes = [(r["outcome"], r.get("reason")) for r in said]
         assert outcomes == [("refused", "signature"), ("refused", "form"), ("refused", "form"), ("applied", None)]

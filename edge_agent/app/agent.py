@@ -8,6 +8,7 @@ import random
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,7 +19,6 @@ from edge_agent.app.evaluating import Evaluating
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.recalling import recall
-from edge_agent.app.receiving import Receiving
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
@@ -38,6 +38,9 @@ from edge_agent.ports import Clock
 from edge_agent.settings import Site, config_files, device_specs, link_specs
 from edge_agent.store import Limits, Shed, Store, StoreError, StoreEvent
 from edge_agent.uplink import Uplink
+
+if TYPE_CHECKING:
+    from edge_agent.app.receiving import Receiving
 
 log = structlog.get_logger()
 TICK_S = 1.0
@@ -104,9 +107,7 @@ class Agent:
             self.core, self.store, self.archive, self.identity, self.clock, keyset, self.keeping.write
         )
         self.keeping.beside = self.evaluating
-        self.receiving = Receiving(
-            self.shelf, self.core, self.store, self.archive, self.identity, self.clock, self.keeping.write
-        )
+        self.receiving = self._receiving() if keyset.signers else None
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             self.lines, site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
@@ -114,7 +115,9 @@ class Agent:
         self.uplink = Uplink(
             site.mqtt, site.site, self.store, self.clock, self.documents,
             boot_id=self.identity.boot_id, limits=site.delivery,
-            packages={"feedback": self.evaluating.hear, "releases": self.receiving.hear} if keyset.signers else {},
+            packages={} if self.receiving is None else {
+                "feedback": self.evaluating.hear, "releases": self.receiving.hear,
+            },
         )  # fmt: skip
         self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
         self.watchdog = Watchdog(self.store, self.pollers)
@@ -160,7 +163,8 @@ class Agent:
         self.backfilling.stop()
         self.witnessing.stop()
         self.evaluating.stop()
-        self.receiving.stop()
+        if self.receiving is not None:
+            self.receiving.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -284,6 +288,11 @@ class Agent:
             self._say(Tombstone(what="records", reason="not_stored", count=lost))
 
     # -- wiring -------------------------------------------------------------------------------------------------
+
+    def _receiving(self) -> Receiving:
+        from edge_agent.app.receiving import Receiving  # for sites with pinned signers: it brings replay with it
+
+        return Receiving(self.shelf, self.core, self.store, self.archive, self.identity, self.clock, self.keeping.write)
 
     def _line(self, link: LinkSpec, devices: tuple[DeviceSpec, ...]) -> FieldLine:
         stamp = AskedStamp(Path(self.site.paths.runtime), link.id, SystemClock().now_ms)
