@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from edge_agent.app import Agent
 from edge_agent.app.evaluating import AT_ONCE, REFUSALS_A_DAY
 from edge_agent.audit.standing import ENOUGH
+from edge_agent.cli import main
 from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import SOCKET, AgentSays, ask
@@ -297,6 +299,28 @@ def test_feedback_over_a_real_broker(mosquitto: Callable[..., Broker]):
         centre.close()
 
     asyncio.run(story())
+
+
+def test_a_document_of_feedback_is_sealed_by_a_person_and_taken_by_the_agent(short_path: Path):
+    site = site_of(short_path)
+    document, out = short_path / "feedback.json", short_path / "feedback.pkg"
+    document.write_text(json.dumps({"exemptions": [exemption()]}), encoding="utf-8")
+    words = ["seal", document, out, "--key", short_path / "alice.pem", "--number", "3", "--site", site]
+    done = CliRunner().invoke(main, [str(w) for w in words])
+    assert done.exit_code == 0, done.output
+    assert "signed by alice as number 3" in done.output
+
+    async def story(agent: Agent) -> None:
+        told = await asked(site, "feedback", package=out.read_text("utf-8"))
+        assert len(told["records"]) == 2, "the exemption, and that the package was applied"
+        with pytest.raises(AgentSays, match="was taken already"):
+            await asked(site, "feedback", package=out.read_text("utf-8"))
+
+    lived(site, story)
+    document.write_text('{"exemptions": [{"point": "factory"}]}', encoding="utf-8")
+    refused = CliRunner().invoke(main, [str(w) for w in words])
+    assert refused.exit_code == 1
+    assert "feedback.json" in refused.output
 
 
 def test_the_verbs_of_a_person(short_path: Path):
