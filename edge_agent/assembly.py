@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from pathlib import Path
 
 import tomli
 
@@ -24,7 +25,9 @@ from edge_agent.load.points import ENERGIES, LoadPoint, Timeline
 from edge_agent.load.rounds import Sampler, sampled_of
 from edge_agent.load.views import Role
 from edge_agent.model import CUMULATIVE, UNIT, DeviceSpec, Ms, PointId, Quantity, Register
-from edge_agent.settings import ConfigFiles
+from edge_agent.package import Keyset, keyset_from
+from edge_agent.releases import Ruling, Shelf, in_force
+from edge_agent.settings import ConfigFiles, Site
 
 PREFIXES = {"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9}
 _ALWAYS: Timeline = ((0, 1.0),)
@@ -34,10 +37,11 @@ _BCD = re.compile(r"s?bcd[0-9]+\.([0-9])\Z")
 """A packed decimal that says where its point is, such as DL/T 645's `bcd6.2`."""
 
 
-def releases_of(config: ConfigFiles, release_set: str) -> dict[str, Release]:
-    """The published releases of a set, by topic. Raises `ReleaseError` for a file that cannot be run.
+def releases_of(config: ConfigFiles, release_set: str, rulings: Iterable[Ruling] = ()) -> dict[str, Release]:
+    """The published releases of a set, by topic: those that came with the agent, and what was decided since.
 
-    A topic whose numbers differ from set to set has a file for each (`met-volt-loss.cn-terminal-zj`).
+    A topic whose numbers differ from set to set has a file for each (`met-volt-loss.cn-terminal-zj`). Raises
+    `ReleaseError` for a file that cannot be run.
     """
     found: dict[str, Release] = {}
     for path in config.named("releases").values():
@@ -50,9 +54,28 @@ def releases_of(config: ConfigFiles, release_set: str) -> dict[str, Release]:
             release = release_from(plain, hashlib.sha256(raw).hexdigest())
             if release.status == "published" and found.setdefault(release.topic, release) is not release:
                 raise ReleaseError(f"{path}: set {release_set!r} has another published release of {release.topic}")
+    found = in_force(found, rulings, release_set)
     if not found:
         raise ReleaseError(f"release set {release_set!r} has no published release; see config/releases")
     return found
+
+
+def keyset_of(path: Path) -> Keyset:
+    """The pinned signers; none where there is no such file. Raises `ReleaseError` for a file that will not do."""
+    try:
+        return keyset_from(tomli.loads(path.read_bytes().decode()))
+    except FileNotFoundError:
+        return Keyset()
+    except OSError as wrong:
+        raise ReleaseError(f"{path}: cannot be read: {wrong.strerror or wrong}") from None
+    except ValueError as wrong:  # no UTF-8, no TOML, no keys
+        raise ReleaseError(f"{path}: {wrong}") from None
+
+
+def shelf_of(site: Site, config: ConfigFiles) -> Shelf:
+    """The managed releases of a site. Raises `ReleaseError` where the file of signers will not do."""
+    keyset = keyset_of(Path(site.paths.signers))
+    return Shelf(Path(site.paths.state) / "releases", keyset, site.site.gateway, config.named("releases").values())
 
 
 def topics_of(releases: Mapping[str, Release]) -> list[AuditTopic]:
@@ -140,11 +163,12 @@ def core_of(
     *,
     gateway: str,
     release_set: str,
+    rulings: Iterable[Ruling] = (),
 ) -> Core:
     """Raises `ReleaseError` when a release cannot be run."""
     by_id = {d.id: d for d in devices}
     points = [load_point(archive, p, by_id[p.meter]) for p in archive.points.values() if p.meter in by_id]
-    releases = releases_of(config, release_set)
+    releases = releases_of(config, release_set, rulings)
     return core_with(archive, points, releases, gateway=gateway, samplers=samplers_of(archive, by_id))
 
 

@@ -104,6 +104,7 @@ class Gateway:
         keepalive_s: int = 60,
         tls: Tls | None = None,
         clock: SteadyClock | None = None,
+        packages: dict[str, Callable[[bytes], None]] | None = None,
         **limits: Any,
     ) -> None:
         self.outbox = MemoryOutbox()
@@ -119,6 +120,7 @@ class Gateway:
             boot_id="b-1",
             limits=Delivery(**({"drain_per_s": 0.0, "telemetry_spread_s": 0.0} | limits)),
             on_time=self.times.append,
+            packages=packages,
         )
 
     def write(self, count: int) -> None:
@@ -206,8 +208,8 @@ class Centre:
             ack["need"] = [missing[0], missing[-1]]
         self.say(json.dumps(ack | more).encode())
 
-    def say(self, payload: bytes) -> None:
-        self._client.publish(f"{BASE}/down/ack", payload, qos=1)
+    def say(self, payload: bytes, topic: str = "ack") -> None:
+        self._client.publish(f"{BASE}/down/{topic}", payload, qos=1)
 
     def topics(self, topic: str) -> list[bytes]:
         with self._lock:

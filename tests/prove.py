@@ -43,6 +43,10 @@ class Proof:
 PROOFS = (
     Proof("replay", "a recorded year through the audit", "35,136 rows", ("tests/test_replay.py",)),
     Proof(
+        "backtest", "two release sets differ exactly where they must", "35,136 rows twice", ("tests/test_backtest.py",),
+        {"EDGE_PROVE_BACKTEST_MONTHS": "12"},
+    ),
+    Proof(
         "constant-load", "a steady load accuses nobody", "30 days", ("tests/test_constant_load.py",),
         {"EDGE_PROVE_DAYS": "30"},
     ),

@@ -177,7 +177,7 @@ def test_asyncapi_leads_from_every_operation_to_a_schema_that_is_there():
         assert (operation["action"] == "send") == ("/up/" in address), name
     assert addresses == {
         topics.status, topics.heartbeat, topics.chain("finding"), topics.chain("record"), topics.point("factory"),
-        topics.demand, topics.ack,
+        topics.demand, topics.ack, topics.chain("evaluation"), topics.down("feedback"), topics.down("releases"),
     }  # fmt: skip
 
 
@@ -402,6 +402,35 @@ RECORDS: list[tuple[records.Record, str]] = [
         "service_window",
     ),
     (records.Package(document="releases", version=17, outcome="applied", previous=16), "package"),
+    (
+        records.Feedback(
+            finding="gw-1.p.t.2026-03",
+            step="confirmed",
+            cause="breach",
+            work_order="wo-1",
+            by="t-17",
+            at=rfc3339(0),
+            recovered_kwh=12.5,
+            recovered_money=8.0,
+            channel="package",
+            key="ops-1",
+        ),
+        "feedback",
+    ),
+    (
+        records.Exemption(
+            point="factory",
+            topic="cap-over-contract",
+            since=rfc3339(0),
+            until=rfc3339(1),
+            reason="d-1",
+            author="t-1",
+            approver="t-2",
+            channel="package",
+            key="ops-1",
+        ),
+        "exemption",
+    ),
     (records.Suppressed(topic="cap-over-contract", work_order="wo-17"), "suppressed"),
     (
         records.RegisterSaid(

@@ -24,6 +24,7 @@ import tomli
 from drivers.dlms.refused import EXCEPTIONS, DataAccess, Diagnostic
 from edge_agent.poller import Phase
 from edge_agent.settings import check
+from edge_agent.words import sentences
 from tests.broker import free_port
 from tests.e2e.processes import wait_until
 from tests.house.tree import ROOT
@@ -200,3 +201,10 @@ def test_what_status_calls_a_link_is_explained():
 def test_every_file_that_a_page_leads_to_is_there(page: Path):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} leads to {target}"
+
+
+def test_why_a_package_is_refused_is_explained_in_its_own_words():
+    said = messages(ROOT / "docs/releases.md")
+    assert len(said) >= 6
+    known = " ".join(sentences("en").values())
+    assert [part for part in said if part not in known and part != "paths.signers"] == []

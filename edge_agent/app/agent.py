@@ -8,19 +8,21 @@ import random
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from edge_agent.app.answers import Answers
 from edge_agent.app.backfilling import BackFilling
 from edge_agent.app.documents import Documents
+from edge_agent.app.evaluating import Evaluating
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.recalling import recall
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
-from edge_agent.assembly import core_of
+from edge_agent.assembly import core_of, keyset_of, shelf_of
 from edge_agent.clock import ScaledClock, SystemClock
 from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
@@ -36,6 +38,9 @@ from edge_agent.ports import Clock
 from edge_agent.settings import Site, config_files, device_specs, link_specs, terms_of
 from edge_agent.store import Limits, Shed, Store, StoreError, StoreEvent
 from edge_agent.uplink import Uplink
+
+if TYPE_CHECKING:
+    from edge_agent.app.receiving import Receiving
 
 log = structlog.get_logger()
 TICK_S = 1.0
@@ -64,7 +69,14 @@ class Agent:
         config = config_files()
         self.archive = Archive.of(site, terms_of(site, config))
         devices = device_specs(site, config=config)
-        self.core = core_of(self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set)
+        self.shelf = shelf_of(site, config)
+        for entry in self.shelf.entries():
+            if entry.wrong is not None:
+                log.warning("release passed over", release=entry.name, cause=str(entry.wrong))
+        self.core = core_of(
+            self.archive, devices, config, gateway=site.site.gateway, release_set=site.site.release_set,
+            rulings=self.shelf.rulings(),
+        )  # fmt: skip
         at = {d: p.id for p in self.archive.points.values() for d in (p.meter, p.ct) if d is not None}
         self.image = ProcessImage({d.id: (d.link, at.get(d.id)) for d in devices})
         self.lines = {link.id: self._line(link, devices) for link in link_specs(site)}
@@ -90,6 +102,12 @@ class Agent:
         self.keeping = Keeping(
             self.core, self.store, self.archive, self.identity, latest=self.image.latest, committed=self._on_commit
         )
+        keyset = keyset_of(Path(site.paths.signers))
+        self.evaluating = Evaluating(
+            self.core, self.store, self.archive, self.identity, self.clock, keyset, self.keeping.write
+        )
+        self.keeping.beside = self.evaluating
+        self.receiving = self._receiving() if keyset.signers else None
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             self.lines, site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
@@ -97,6 +115,9 @@ class Agent:
         self.uplink = Uplink(
             site.mqtt, site.site, self.store, self.clock, self.documents,
             boot_id=self.identity.boot_id, limits=site.delivery,
+            packages={} if self.receiving is None else {
+                "feedback": self.evaluating.hear, "releases": self.receiving.hear,
+            },
         )  # fmt: skip
         self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
         self.watchdog = Watchdog(self.store, self.pollers)
@@ -108,7 +129,8 @@ class Agent:
         self._loop = asyncio.get_running_loop()
         open_findings = self.keeping.restore()
         self._say_boot()
-        control = Control(Path(self.site.paths.runtime), self.answers.handlers())
+        self.evaluating.say_releases(self.clock.now_ms())
+        control = Control(Path(self.site.paths.runtime), self.answers.handlers() | self.evaluating.handlers())
         try:
             await control.start()
         except OSError as cause:
@@ -140,6 +162,9 @@ class Agent:
         self.watchdog.stopping()
         self.backfilling.stop()
         self.witnessing.stop()
+        self.evaluating.stop()
+        if self.receiving is not None:
+            self.receiving.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -179,6 +204,7 @@ class Agent:
         if snapshot.now_ms is not None:
             self.backfilling.follow(outcome.missing, snapshot.now_ms)
             self.witnessing.follow(outcome.rose, snapshot.now_ms)
+            self.evaluating.follow(outcome, snapshot.now_ms)
         self.keeping.keep(outcome, snapshot, every_ms=self._state_ms)
         self.uplink.points_changed(*{i.point for i in outcome.closed if i.block})
         self._say_losses()
@@ -262,6 +288,11 @@ class Agent:
             self._say(Tombstone(what="records", reason="not_stored", count=lost))
 
     # -- wiring -------------------------------------------------------------------------------------------------
+
+    def _receiving(self) -> Receiving:
+        from edge_agent.app.receiving import Receiving  # for sites with pinned signers: it brings replay with it
+
+        return Receiving(self.shelf, self.core, self.store, self.archive, self.identity, self.clock, self.keeping.write)
 
     def _line(self, link: LinkSpec, devices: tuple[DeviceSpec, ...]) -> FieldLine:
         stamp = AskedStamp(Path(self.site.paths.runtime), link.id, SystemClock().now_ms)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -60,6 +60,18 @@ class _Batch:
     ledger: tuple[tuple[str, bytes], ...]
     points: frozenset[PointId]
     urgent: bool
+    beside: tuple[str, ...] = ()
+
+
+class Beside(Protocol):
+    """State of others that is stored with the tracks, under names that begin with `MARK`."""
+
+    def take(self) -> Mapping[str, bytes]: ...
+    def failed(self, keys: Sequence[str]) -> None: ...
+    def restore(self, key: str, blob: bytes) -> None: ...
+
+
+MARK = "~"
 
 
 class Keeping:
@@ -101,6 +113,7 @@ class Keeping:
         self._again_bt: Ms | None = None
         self._answers: deque[tuple[_Batch, BaseException | None]] = deque()  # filled on the store's thread
         self._lost = 0
+        self.beside: Beside | None = None
         self.trouble = ""
         """Why the store does not take findings, in words; empty while it does."""
 
@@ -117,10 +130,14 @@ class Keeping:
         tracks: list[Track] = []
         for key, blob in self._store.load_tracks().items():
             try:
+                if key.startswith(MARK):
+                    if self.beside is not None:
+                        self.beside.restore(key, blob)
+                    continue
                 plain = msgspec.msgpack.decode(blob)
                 msgspec.convert(plain, Track)  # the types of its fields, which `from_plain` takes as they come
                 tracks.append(Track.from_plain(plain))
-            except (KeyError, TypeError, ValueError, msgspec.DecodeError) as wrong:
+            except (AttributeError, KeyError, TypeError, ValueError, msgspec.DecodeError) as wrong:
                 log.warning("track dropped: not written by this version", track=key, cause=str(wrong))
         self._core.lifecycle.restore(tracks)
         self._restore_ledger(self._store.load_ledger())
@@ -191,8 +208,9 @@ class Keeping:
         if not self._ledger_in_flight:
             ledger = [*self._ledger, self._delta(now_bt)]
             self._ledger, self._ledger_in_flight = [], True
-        batch = _Batch(tuple(self._letters), tuple(self._dirty), tuple(ledger), self._points, urgent)
-        tracks = {key: _track_blob(track) for key, track in self._dirty.items()}
+        beside = {} if self.beside is None else self.beside.take()
+        batch = _Batch(tuple(self._letters), tuple(self._dirty), tuple(ledger), self._points, urgent, tuple(beside))
+        tracks = {**{key: _track_blob(track) for key, track in self._dirty.items()}, **beside}
         self._letters, self._points, self._urgent, self._dirty = [], frozenset(), False, {}
         self._state_bt, self._again_bt = now_bt, None
         written = self._store.record(batch.letters, tracks, batch.ledger, urgent=urgent)
@@ -248,6 +266,8 @@ class Keeping:
         self._urgent |= any(b.urgent for b in failed)
         tracks = self._core.lifecycle.tracks
         self._dirty |= {key: tracks[key] for b in failed for key in b.tracks if key in tracks}
+        if self.beside is not None:
+            self.beside.failed([key for b in failed for key in b.beside])
         self._again_bt = now_bt + AGAIN_MS
         self._ledger = self._ledger[-KEEP_PERIODS * 60 :]
         if len(self._letters) > HELD_MAX:

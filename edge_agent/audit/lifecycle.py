@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from edge_agent.audit.standing import Standing
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Site, Step, StepKind, Verdict, weakest
 from edge_agent.audit.track import Counts, FindingState, LevelCount, Phase, Track
 from edge_agent.model import Fact, FactState, Ms, PointId, Severity
@@ -83,6 +84,7 @@ class Lifecycle:
         self._releases = dict(releases)
         self._site = site
         self._polls = dict(polls or {})
+        self.standing = Standing()
         self.tracks: dict[str, Track] = {}
         self._by_point: dict[PointId, dict[str, Track]] = {}
         self._confirming: dict[str, Track] = {}
@@ -483,11 +485,13 @@ class Lifecycle:
     def _severity(
         self, track: Track, release: Release, level: int, finding: FindingState
     ) -> tuple[str, tuple[Fact, ...]]:
-        """The level's severity, capped at notice on trial or while a fact it rests on is not verified."""
+        """The level's severity, capped at notice on trial, while a fact it rests on is not verified, or while the
+        release has lost its credit."""
         severity = release.levels[max(0, level)].severity
         facts = tuple(finding.measured.get("facts", ()))
         shaky = weakest(facts) is not FactState.VERIFIED
-        if (shaky or self._on_trial(track, finding)) and severity.rank > Severity.NOTICE.rank:
+        capped = self.standing.capped(track.topic, release.version)
+        if (shaky or capped or self._on_trial(track, finding)) and severity.rank > Severity.NOTICE.rank:
             severity = Severity.NOTICE
         return severity, facts
 
@@ -518,7 +522,8 @@ class Lifecycle:
                 severity=severity, active=finding.active, reason=reason, time_ms=time_ms,
                 opened_ms=finding.opened_ms, route=Route.ARCHIVE if shaky else release.route,
                 due_ms=finding.opened_ms + release.due_days.get(severity.value, 30) * DAY_MS,
-                trial=self._on_trial(track, finding), exempt=False, check_archive=shaky, measured=measured,
+                trial=self._on_trial(track, finding),
+                exempt=self.standing.exempt(track.point, track.topic, time_ms), check_archive=shaky, measured=measured,
                 counts=finding.counts.told(), facts=facts, iec=release.iec, anomaly=release.anomaly,
                 origin=finding.origin,
             )

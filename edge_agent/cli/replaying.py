@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 from msgspec.structs import replace
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from edge_agent.archive import Archive
-from edge_agent.assembly import releases_of
+from edge_agent.assembly import releases_of, shelf_of
 from edge_agent.audit.release import ReleaseError
+from edge_agent.audit.topic import Release
 from edge_agent.contract.shapes import rfc3339
-from edge_agent.replay import PointReport, ReplayError, read_rows, replay
+from edge_agent.model import DeviceSpec, PointId
+from edge_agent.replay import PointReport, ReplayError, Rows, read_rows, replay
 from edge_agent.settings import Site, config_files, device_specs, terms_of
 from edge_agent.words import say
 
@@ -24,8 +28,17 @@ CURES = dict.fromkeys(
 )
 
 
-def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, stamp: str) -> PointReport:
-    """The report on one point. Raises `ClickException` with what is wrong and what would be right."""
+class Recorded(NamedTuple):
+    """A file of load data, and the point whose data they are."""
+
+    rows: Rows
+    archive: Archive
+    point: PointId
+    device: DeviceSpec
+
+
+def recorded(file: Path, site: Site, *, point: str | None, tz: str | None, stamp: str) -> Recorded:
+    """Raises `ClickException` with what is wrong and what would be right; `ReplayError` where it is in the file."""
     if not site.point:
         raise click.ClickException("the site file has no [[point]]")
     if point is None and len(site.point) > 1:
@@ -42,23 +55,35 @@ def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, st
         raise click.ClickException(
             f"point {name!r} has no meter in the site file: its profile says what registers mean"
         )
+    return Recorded(
+        read_rows(file, tz=zone, stamp=stamp), Archive.of(site, terms_of(site, config_files())), name, device
+    )
+
+
+def replay_file(file: Path, site: Site, *, point: str | None, tz: str | None, stamp: str) -> PointReport:
+    """The report on one point. Raises `ClickException` with what is wrong and what would be right."""
     try:
-        rows = read_rows(file, tz=zone, stamp=stamp)
-        with Progress(
-            console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal
-        ) as bar:
-            task = bar.add_task(f"replaying {file.name}", total=len(rows))
-            return replay(
-                rows,
-                Archive.of(site, terms_of(site, config_files())),
-                name,
-                device,
-                releases_of(config_files(), site.site.release_set),
-                gateway=site.site.gateway,
-                progress=lambda done: bar.update(task, completed=done),
-            )
+        data = recorded(file, site, point=point, tz=tz, stamp=stamp)
+        releases = releases_of(config_files(), site.site.release_set, shelf_of(site, config_files()).rulings())
+        return replayed(data, {file.name: releases}, site.site.gateway)[0]
     except (ReplayError, ReleaseError) as wrong:
         raise click.ClickException(str(wrong)) from None
+
+
+def replayed(data: Recorded, runs: Mapping[str, Mapping[str, Release]], gateway: str) -> list[PointReport]:
+    """One report for each set of releases, with progress on a terminal under each one's name. Raises `ReplayError`."""
+    reports = []
+    with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+        for name, releases in runs.items():
+            task = bar.add_task(f"replaying {name}", total=len(data.rows))
+
+            def shown(done: int, task: TaskID = task) -> None:
+                bar.update(task, completed=done)
+
+            reports.append(
+                replay(data.rows, data.archive, data.point, data.device, releases, gateway=gateway, progress=shown)
+            )
+    return reports
 
 
 def show_report(report: PointReport) -> None:

@@ -69,6 +69,16 @@ PUBLISHED = (
         "Any other entry of the chain. In order of seq with the findings; again until acknowledged.",
     ),
     Published(
+        "evaluation",
+        messages.EvaluationEvent,
+        "up/evaluation",
+        "gateway",
+        1,
+        False,
+        True,
+        "Indicators of one audit topic and month: once a day while they change, and after feedback.",
+    ),
+    Published(
         "points",
         messages.PointState,
         "up/points/{point}",
@@ -97,6 +107,26 @@ PUBLISHED = (
         False,
         False,
         "After the centre's commit: at most one per 50 chain messages or 2 s.",
+    ),
+    Published(
+        "feedback",
+        messages.FeedbackPackage,
+        "down/feedback",
+        "centre",
+        1,
+        False,
+        False,
+        "The payload of a signed package of three lines: base64 signature, header of one line, this.",
+    ),
+    Published(
+        "releases",
+        messages.ReleaseDecision,
+        "down/releases",
+        "centre",
+        1,
+        True,
+        False,
+        "All decisions about one release, a signed package of three lines each with this as its payload, oldest first.",
     ),
 )
 

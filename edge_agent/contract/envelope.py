@@ -16,6 +16,7 @@ from edge_agent.model import ClockQuality, Letter
 DATA_SCHEMA = {
     "finding": "urn:edge-agent:finding:v1#/$defs/FindingData",
     "record": "urn:edge-agent:record:v1#/$defs/Record",
+    "evaluation": "urn:edge-agent:evaluation:v1#/$defs/EvaluationData",
 }
 """Where the schema of `data` is found, by the letter's kind: a part of the message's own schema."""
 

@@ -10,15 +10,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, field
 
 from edge_agent.contract.records import (
     Acceptance,
     Boot,
+    CauseWord,
     Config,
+    Exemption,
+    Feedback,
     Package,
     RegisterSaid,
     ServiceWindow,
+    StepWord,
     Suppressed,
     TimeFix,
     Tombstone,
@@ -218,7 +222,56 @@ class FindingEvent(CloudEvent, frozen=True, kw_only=True):
 class RecordEvent(CloudEvent, frozen=True, kw_only=True):
     """Any other entry of the chain, on `up/record`."""
 
-    data: Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package | Suppressed | RegisterSaid
+    data: (
+        Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package | Feedback | Exemption | Suppressed
+        | RegisterSaid
+    )  # fmt: skip
+
+
+# --- evaluation -----------------------------------------------------------------------------------------------------
+
+
+class Rate(Closed, frozen=True, kw_only=True):
+    """How many of how many. Absent `share`: of none, nothing can be said."""
+
+    count: Tally
+    of: Tally
+    share: Annotated[Share | UnsetType, described("count over of", "1")] = UNSET
+
+
+class EvaluationData(Closed, frozen=True, kw_only=True):
+    """How one audit topic did in one month: findings that opened in it on accepted points, and what became of them.
+
+    Exempt findings are counted and stand outside every rate. It is sent again when something of it changes.
+    """
+
+    topic: Annotated[Id, described("audit topic (稽查主题)")]
+    month: Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}$"), described("local calendar month, 2026-03")]
+    opened: Annotated[Tally, described("findings that opened in the month")]
+    exempted: Annotated[Tally, described("of these, covered by an approved exemption")]
+    received: Tally
+    dispatched: Tally
+    on_site: Tally
+    confirmed: Annotated[Tally, described("属实")]
+    not_confirmed: Annotated[Tally, described("不属实")]
+    cannot_tell: Annotated[Tally, described("无法核实")]
+    rectified: Annotated[Tally, described("已整改")]
+    closed: Annotated[Tally, described("归档")]
+    completion: Annotated[Rate, described("办结率: closed, of those that opened")]
+    timeliness: Annotated[Rate, described("及时率: answered by their due day, of those answered or past it")]
+    confirmation: Annotated[Rate, described("属实率: confirmed, of those confirmed or not confirmed")]
+    rectification: Annotated[Rate, described("整改率: rectified, of those confirmed")]
+    recurrence: Annotated[Rate, described("重复发生率: opened after one of the same kind was rectified or closed")]
+    recovered_kwh: Annotated[NotNegative, described("追补电量", "kWh")]
+    recovered_money: Annotated[NotNegative, described("in the utility's currency")]
+    blind: Annotated[Share | UnsetType, described("share of the time judged that was UNKNOWN (无法判定)", "1")] = UNSET
+    capped: Annotated[bool, described("its release has lost its credit: findings stay at notice")]
+
+
+class EvaluationEvent(CloudEvent, frozen=True, kw_only=True):
+    """The audit indicators of one topic and month, on `up/evaluation`."""
+
+    data: EvaluationData
 
 
 # --- state and telemetry ---------------------------------------------------------------------------------------------
@@ -375,3 +428,49 @@ class Ack(Closed, frozen=True, kw_only=True):
     need: Annotated[tuple[Seq, Seq] | UnsetType, described("first and last number to send again")] = UNSET
     nack: Annotated[Refused | UnsetType, described("numbers refused for good: dead letters, count for upto")] = UNSET
     at: Annotated[Moment | UnsetType, described("the centre's UTC when it sent this")] = UNSET
+
+
+class Said(Closed, frozen=True, kw_only=True):
+    """What became of one finding: one step of its handling."""
+
+    finding: FindingId
+    step: StepWord
+    cause: CauseWord | UnsetType = UNSET
+    work_order: Annotated[Code | UnsetType, described("number of the work order")] = UNSET
+    by: Annotated[Code, described("opaque code of who says so")]
+    at: Annotated[Time, described("when it happened, UTC")]
+    recovered_kwh: Annotated[NotNegative | UnsetType, described("追补电量", "kWh")] = UNSET
+    recovered_money: Annotated[NotNegative | UnsetType, described("in the utility's currency")] = UNSET
+
+
+class Exempting(Closed, frozen=True, kw_only=True):
+    """An approved exemption of a topic on a point: findings still open, marked."""
+
+    point: Id
+    topic: Id
+    from_: Annotated[Time, described("first instant, UTC")] = field(name="from")
+    to: Annotated[Time, described("first instant after it, UTC")]
+    reason: Annotated[Code, described("opaque code or number of the decision")]
+    author: Annotated[Code, described("opaque code of who asked for it")]
+    approver: Annotated[Code, described("opaque code of who approved it: another person")]
+
+
+class FeedbackPackage(Closed, frozen=True, kw_only=True):
+    """Payload of a signed package (base64 signature, one-line JSON header, this) on `down/feedback`; all or nothing."""
+
+    feedback: Annotated[list[Said], Meta(max_length=200)] = field(default_factory=list)
+    exemptions: Annotated[list[Exempting], Meta(max_length=200)] = field(default_factory=list)
+
+
+class ReleaseDecision(Closed, frozen=True, kw_only=True):
+    """Payload of one signed package about a release of an audit topic; `down/releases` has all of one, oldest first."""
+
+    topic: Annotated[Id, described("audit topic (稽查主题)")]
+    version: Annotated[int, Meta(ge=1), described("of its release")]
+    state: Annotated[
+        Literal["in_review", "approved", "published", "suspended", "retired"],
+        described("审核中 已审核 已发布 已暂停 已退役"),
+    ]
+    digest: Annotated[HashHex, described("SHA-256 of the release file")]
+    at: Annotated[str, Meta(max_length=32), described("when it was signed, UTC, by the clock of whoever did")]
+    text: Annotated[str | UnsetType, described("the release file, TOML; with `in_review` only")] = UNSET

@@ -16,6 +16,7 @@ from edge_agent.contract.shapes import (
     Closed,
     Code,
     Digest,
+    FindingId,
     Id,
     Name,
     Tally,
@@ -27,6 +28,12 @@ from edge_agent.contract.topics import Ids
 from edge_agent.model import ClockState, Letter, Ms, Severity
 
 KIND = "record"
+
+Amount = Annotated[float, Meta(ge=0)]
+StepWord = Literal[
+    "received", "dispatched", "on_site", "confirmed", "not_confirmed", "cannot_tell", "rectified", "closed"
+]
+CauseWord = Literal["archive", "wiring", "meter_fault", "collection", "breach", "established_by_inspection", "normal"]
 
 
 class Boot(Closed, frozen=True, kw_only=True, tag_field="record", tag="boot"):
@@ -104,6 +111,35 @@ class Package(Closed, frozen=True, kw_only=True, tag_field="record", tag="packag
     previous: Annotated[Tally | UnsetType, described("version in force before")] = UNSET
 
 
+class Feedback(Closed, frozen=True, kw_only=True, tag_field="record", tag="feedback"):
+    """What became of a finding: one step of its handling by people."""
+
+    finding: FindingId
+    step: Annotated[StepWord, described("确认收到 派发 到场 属实 不属实 无法核实 已整改 归档")]
+    cause: Annotated[CauseWord | UnsetType, described("what it turned out to be")] = UNSET
+    work_order: Annotated[Code | UnsetType, described("number of the work order")] = UNSET
+    by: Annotated[Code, described("opaque code of who says so")]
+    at: Annotated[Time, described("when it happened, UTC")]
+    recovered_kwh: Annotated[Amount | UnsetType, described("energy billed afterwards (追补电量)", "kWh")] = UNSET
+    recovered_money: Annotated[Amount | UnsetType, described("in the utility's currency")] = UNSET
+    channel: Annotated[Literal["verb", "package"], described("said at the gateway, or signed and sent")]
+    key: Annotated[Id | UnsetType, described("whose signature: with `package`")] = UNSET
+
+
+class Exemption(Closed, frozen=True, kw_only=True, tag_field="record", tag="exemption"):
+    """From now on findings of this topic on this point open marked as exempt, for a time."""
+
+    point: Id
+    topic: Annotated[Id, described("audit topic (稽查主题)")]
+    since: Annotated[Time, described("first instant, UTC")]
+    until: Annotated[Time, described("first instant after it, UTC")]
+    reason: Annotated[Code, described("opaque code or number of the decision")]
+    author: Annotated[Code, described("opaque code of who asked for it")]
+    approver: Annotated[Code, described("opaque code of who approved it: another person")]
+    channel: Annotated[Literal["verb", "package"], described("said at the gateway, or signed and sent")]
+    key: Annotated[Id | UnsetType, described("whose signature: with `package`")] = UNSET
+
+
 class Suppressed(Closed, frozen=True, kw_only=True, tag_field="record", tag="suppressed"):
     """A topic's condition was met inside announced work: recorded, not raised."""
 
@@ -127,7 +163,10 @@ class RegisterSaid(Closed, frozen=True, kw_only=True, tag_field="record", tag="r
     serial_known: Annotated[bool, described("the meter's serial was read afterwards")]
 
 
-Record = Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package | Suppressed | RegisterSaid
+Record = (
+    Boot | Config | TimeFix | Tombstone | Acceptance | ServiceWindow | Package | Feedback | Exemption | Suppressed
+    | RegisterSaid
+)  # fmt: skip
 
 
 def record_letter(

@@ -55,8 +55,12 @@ class Topics:
     def ack(self) -> str:
         return f"{self._base}/down/ack"
 
+    def down(self, kind: str) -> str:
+        """Of a signed package: `feedback`, `releases`."""
+        return f"{self._base}/down/{kind}"
+
     def chain(self, kind: str) -> str:
-        """Of a chain message: `finding`, `record`."""
+        """Of a chain message: `finding`, `record`, `evaluation`."""
         return f"{self._base}/up/{kind}"
 
     def point(self, point: str) -> str:

@@ -97,7 +97,9 @@ def dlms_spec(table: Dlms, state: str) -> DlmsSpec:
 
 
 def _paths(paths: Paths, folder: Path) -> Paths:
-    return Paths(state=str(folder / paths.state), runtime=str(folder / paths.runtime))
+    return Paths(
+        state=str(folder / paths.state), runtime=str(folder / paths.runtime), signers=str(folder / paths.signers)
+    )
 
 
 def _mqtt(mqtt: Mqtt, folder: Path) -> Mqtt:

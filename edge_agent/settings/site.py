@@ -53,10 +53,11 @@ class Ids(Table, frozen=True, kw_only=True):
 
 
 class Paths(Table, frozen=True, kw_only=True):
-    """[paths]: folders; relative ones start from the folder of the site file."""
+    """[paths]: folders, and the file of pinned signers; relative ones start from the folder of the site file."""
 
     state: FilePath = "/var/lib/edge-agent"
     runtime: FilePath = "/run/edge-agent"
+    signers: FilePath = "/etc/edge-agent/signers.toml"
 
 
 class Tls(Table, frozen=True, kw_only=True):

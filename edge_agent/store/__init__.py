@@ -33,6 +33,7 @@ from edge_agent.store.shapes import (
     StoreEvent,
 )
 from edge_agent.store.store import Store
+from edge_agent.store.telemetry_reader import TelemetryReader
 
 __all__ = [
     "AckOutcome",
@@ -62,4 +63,5 @@ __all__ = [
     "StoreReader",
     "StoreUnreadable",
     "StoreUnwritable",
+    "TelemetryReader",
 ]

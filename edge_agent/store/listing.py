@@ -28,6 +28,13 @@ def bodies_of(connection: sqlite3.Connection, finding: str) -> list[bytes]:
     return [body for body in bodies if (row := _row(0, body)) is not None and row.finding == finding]
 
 
+def bodies(connection: sqlite3.Connection, kind: str, part: str = "") -> list[bytes]:
+    """Every message of a kind whose id has `part` in it, oldest first; those of a store before a rescue come first."""
+    earlier = "SELECT body FROM earlier WHERE kind = ? AND instr(id, ?) ORDER BY n"
+    chain = "SELECT body FROM chain WHERE kind = ? AND instr(id, ?) ORDER BY seq"
+    return [body for query in (earlier, chain) for (body,) in connection.execute(query, (kind, part))]
+
+
 def latest_steps(records: Iterable[tuple[int, bytes]], limit: int) -> list[FindingRow]:
     """One row per finding from (seq, body), newest first in and out; a body that is no such message is left out."""
     rows: dict[str, FindingRow] = {}

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from edge_agent.evidence import ChainReport, verify
 from edge_agent.store.errors import StoreDamaged, StoreLocked, StoreMissing, StoreUnreadable, means_damage, primary_code
-from edge_agent.store.listing import bodies_of, finding_bodies, latest_steps
+from edge_agent.store.listing import bodies, bodies_of, finding_bodies, latest_steps
 from edge_agent.store.rows import Meta, meta_of
 from edge_agent.store.schema import SCHEMA, check_schema
 from edge_agent.store.shapes import FindingRow
@@ -65,6 +65,21 @@ class StoreReader:
             return bodies_of(self._connection, finding)
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
+
+    def bodies(self, kind: str, part: str = "") -> list[bytes]:
+        """Every message of a kind whose id has `part` in it, as it was sent, oldest first."""
+        try:
+            return bodies(self._connection, kind, part)
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
+
+    def track(self, key: str) -> bytes | None:
+        """What the agent stored under that name; None where it has nothing."""
+        try:
+            row = self._connection.execute("SELECT blob FROM tracks WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
+        return None if row is None else bytes(row[0])
 
     def verify(self) -> ChainReport:
         """Walk the whole chain, from where it was trimmed to its head."""

@@ -17,7 +17,7 @@ from edge_agent.store.databases import Databases
 from edge_agent.store.errors import StoreBusy, StoreClosed
 from edge_agent.store.findings_db import Seal
 from edge_agent.store.jobs import Question, TelemetryWrite, Tend, Write
-from edge_agent.store.listing import bodies_of, finding_bodies, latest_steps
+from edge_agent.store.listing import bodies, bodies_of, finding_bodies, latest_steps
 from edge_agent.store.read_only import StoreReader
 from edge_agent.store.salvage import SALVAGE_NOTE, read_note
 from edge_agent.store.shapes import (
@@ -136,6 +136,10 @@ class Store:
     def steps(self, finding: str) -> Future[list[bytes]]:
         """The messages of one finding as they were sent, oldest first; none for an id that is not known."""
         return self._writer.put(Question(lambda findings, _: bodies_of(findings.connection, finding)))
+
+    def bodies(self, kind: str, part: str = "") -> Future[list[bytes]]:
+        """Every message of a kind whose id has `part` in it, as it was sent, oldest first."""
+        return self._writer.put(Question(lambda findings, _: bodies(findings.connection, kind, part)))
 
     def salvaged_told(self) -> Future[None]:
         """The rescue is in the chain now: `salvaged` is None from the next start on."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -87,6 +87,7 @@ class Uplink:
         boot_id: str,
         limits: Limits,
         on_time: Callable[[TimeFromCentre], None] = lambda _: None,
+        packages: Mapping[str, Callable[[bytes], None]] | None = None,
         steady_ms: Callable[[], Ms] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self.report = Report()
@@ -99,6 +100,7 @@ class Uplink:
         self._boot_id = boot_id
         self._limits = limits
         self._on_time = on_time
+        self._packages = {self._topics.down(kind): take for kind, take in (packages or {}).items()}
         self._now_ms = steady_ms
         self._by_broker = mqtt.ack == "broker"
         if self._by_broker and mqtt.protocol != "5":
@@ -194,6 +196,7 @@ class Uplink:
             self._fresh = False
             if not self._by_broker:
                 await session.subscribe([self._topics.ack], CONNECT_S)
+            await self._listen(session)
             began_ms = self._now_ms()
             self._is_up(session, began_ms)
             await self._serve(session)
@@ -209,6 +212,14 @@ class Uplink:
                 self.report.connected, self.report.since_ms = False, self._clock.now_ms()
             session.drop("closed")
             self._session = None
+
+    async def _listen(self, session: Session) -> None:
+        """For signed packages. A broker that will not have it must not keep the findings from the centre."""
+        for topic in self._packages:
+            try:
+                await session.subscribe([topic], CONNECT_S)
+            except MqttFault as fault:
+                log.warning("no packages from the centre", topic=topic, code=fault.code, says=str(fault))
 
     def _is_up(self, session: Session, now_ms: Ms) -> None:
         self.report.connected, self.report.since_ms = True, self._clock.now_ms()
@@ -311,6 +322,9 @@ class Uplink:
     # --- what comes back
 
     def _on_message(self, topic: str, payload: bytes) -> None:
+        if topic in self._packages:
+            self._packages[topic](payload)
+            return
         if topic != self._topics.ack:
             self.report.dropped += 1
             return

@@ -77,11 +77,12 @@ def test_after_a_day_without_a_broker_everything_arrives_in_order(
     assert recomputed(theirs.records) == theirs.head
     centre.no_complaints()
 
-    heard = [h for h in ears.heard() if h.topic.split("/")[1] in {"finding", "record", "demand", "status"}]
+    chain = {"up/finding", "up/record", "up/evaluation"}
+    heard = [h for h in ears.heard() if h.topic in {*chain, "up/demand", "up/status"}]
     birth = next(s for s in ears.said("up/status") if s["state"] == "online")
     first: dict[int, int] = {}  # of each number: when it first came
     for place, (topic, message) in enumerate(zip((h.topic for h in heard), map(_seq, heard), strict=True)):
-        if topic in {"up/finding", "up/record"}:
+        if topic in chain:
             first.setdefault(message, place)
     backlog = range(birth["upto"] + 1, birth["last"] + 1)
     assert set(backlog) <= first.keys()
