@@ -131,6 +131,7 @@ def read_profile(path: Path) -> Profile:
             for i in raw.get("identity", ())
         ),
         raw.get("load_profile", ""),
+        raw.get("event_log", ""),
     )
 
 

@@ -52,6 +52,16 @@ PROOFS = (
         ("tests/test_load.py", "tests/test_load_registers.py", "tests/test_audit.py"),
     ),
     Proof(
+        "methods", "the audit's methods against V01 to V04, V06, V12 to V15, V17, V18, and a point-year each",
+        "11 vectors, 35,136 quarters, 1,000 wild inputs",
+        (
+            "tests/test_methods_vectors.py", "tests/test_methods_step.py", "tests/test_methods_side_by_side.py",
+            "tests/test_methods_registers.py", "tests/test_methods_phases.py", "tests/test_methods_load.py",
+            "tests/test_methods_anything.py",
+        ),
+        {"EDGE_PROVE_METHODS": "1000"},
+    ),
+    Proof(
         "oracle", "the ledger against straight lines", "1,000 histories", ("tests/models/test_ledger_oracle.py",),
         {"EDGE_PROVE_HISTORIES": "1000"},
     ),
