@@ -190,7 +190,13 @@ class Archive:
             s_cap_va=self.s_cap_va(point, at_ms),
             transformer_va=known.transformer.rated_kva * 1000 if known.transformer is not None else None,
             facts=self.k_facts(point, at_ms),
+            k=self._k(point, at_ms),
         )
+
+    def _k(self, point: PointId, at_ms: Ms) -> float | None:
+        steps = self._history[point].k
+        index = bisect_right(steps, at_ms, key=lambda step: step[0])
+        return steps[index - 1][1] if index else None
 
     def ratio_timelines(self, point: PointId) -> tuple[Steps, Steps]:
         """(from, ratio) of the current and of the voltage transformers: 1 where there are none."""

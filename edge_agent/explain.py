@@ -66,6 +66,7 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
         "detail": _text(named, "detail", _text(named, "cause")),
         "silent_min": round(named.get("silent_s", {}).get("value", 0.0) / 60),
     }
+    fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
     periods = round(named.get("periods", {}).get("value", 1))
     code = f"finding.seen.{data['topic']}"
     if periods > 1 and f"{code}.several" in sentences("en"):
@@ -143,6 +144,14 @@ def _event(named: Mapping[str, Data], lang: str) -> dict[str, str]:
         "after_at": _text(named, "after_at"),
         "logged": first if first == last else f"{first} … {last}",
     }
+
+
+def _plainly(measured: Data) -> str:
+    """A measured value as it stands: its text, or the bound that counts and its unit."""
+    if "text" in measured:
+        return str(measured["text"])
+    number = measured.get("low", measured.get("value", measured.get("high")))
+    return "?" if number is None else f"{number:.10g}"
 
 
 def _threshold(data: Data) -> str:

@@ -433,6 +433,7 @@ class Ratings:
     s_cap_va: float | None
     transformer_va: float | None
     facts: tuple[Fact, ...] = ()
+    k: float | None = None  # CT times VT ratio in force; 1 for a direct meter
 
     @property
     def phases(self) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,9 +49,10 @@ def archive_of(*points: dict[str, Any]) -> Archive:
     return Archive.of(msgspec.convert({**tomli.loads(FACTORY), "point": written}, Site, dec_hook=as_instant))
 
 
-def published() -> tuple[dict[str, Release], dict[str, AuditTopic]]:
+@cache
+def published(release_set: str = "cn-sg-meter") -> tuple[dict[str, Release], dict[str, AuditTopic]]:
     """The releases in config/releases and the code of their topics."""
-    releases = releases_of(config_files(), "cn-sg-meter")
+    releases = releases_of(config_files(), release_set)
     return releases, {t.id: t for t in topics_of(releases)}
 
 

@@ -1,0 +1,153 @@
+"""Stories of what a meter counts beside what it samples, of what stands beside it, and of what it says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from math import nan
+from typing import Any
+
+import msgspec
+import pytest
+import tomli
+
+from edge_agent.assembly import core_with
+from edge_agent.contract.finding import finding_letter
+from edge_agent.explain import action_of, explain
+from edge_agent.image import Snapshot
+from edge_agent.load.points import LoadPoint
+from edge_agent.load.views import Band, Demand, Interval, LoadView, RegisterEvent, Source
+from edge_agent.model import ClockQuality, ClockState, Ms, Quantity, Reading
+from edge_agent.settings.site import Site
+from tests.on_paper import FACTORY, MINUTE_MS, archive_of, local_ms, published
+from tests.stories import Office, Played, Player, cases, office_of, said, told_alike_after_restarts, told_as_written
+
+BLOCK_MS = 15 * MINUTE_MS
+CAP_KW = 277.0
+
+
+def at(ms: Ms) -> str:
+    """`"03-10 11:15"`, local."""
+    return datetime.fromtimestamp((ms + 8 * 3_600_000) / 1000, UTC).strftime("%m-%d %H:%M")
+
+
+# -- what the register counts beside what is sampled --------------------------------------------------------------
+
+
+def play_pace(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows of blocks: how many, kW by the register, kW by the samples, their coverage; "gap", "jump"."""
+    end_ms, told = local_ms(case["start"]), []
+    for row in case["rows"]:
+        if row[0] in {"jump", "jump serial unknown"}:
+            now = office.look(LoadView(end_ms, events=[jump(end_ms, row[1], row[2], known=row[0] == "jump")]))
+            told += [f"{at(end_ms)}: {step}" for step in now]
+            continue
+        count, register, sampled, *coverage = row
+        for _ in range(count):
+            end_ms += BLOCK_MS
+            block = block_of(end_ms, register, sampled, *coverage, step_kwh=case.get("step_kwh", 0.01))
+            now = office.look(LoadView(end_ms + 200, [block]))
+            now += office.confirm({"p": end_ms}, end_ms + 15_000)
+            told += [f"{at(end_ms)}: {step}" for step in now]
+    return Played(told, case["expect"], office)
+
+
+def block_of(end_ms: Ms, register: Any, sampled: Any, coverage: float = 1.0, *, step_kwh: float) -> Interval:
+    step_w = step_kwh * 80 * 4 * 1000
+    counted = powers = None
+    if register != "gap":
+        watts = register * 1000.0
+        counted = Demand(
+            Source.REGISTER, Band(max(0.0, watts - step_w), watts, watts + step_w), None, None, 1.0, step_w
+        )
+    if sampled != "gap":
+        watts = sampled * 1000.0
+        missing = (1 - coverage) * CAP_KW * 1000
+        best = watts if coverage >= 0.5 else nan
+        powers = Demand(
+            Source.POWER, Band(watts * 0.995 * coverage, best, watts * 1.005 * coverage + missing), None, None,
+            coverage, 0.0,
+        )  # fmt: skip
+    spans = "no_reading" if counted is None and powers is None else ""
+    return Interval("p", end_ms - BLOCK_MS, end_ms, True, counted, powers, end_ms + 100, 1, spans)
+
+
+def jump(at_ms: Ms, before_kwh: float, after_kwh: float, *, known: bool) -> RegisterEvent:
+    return RegisterEvent(
+        "p", "m1", Quantity.ACTIVE_ENERGY_IMPORT, "jump", before_kwh * 1000, after_kwh * 1000, at_ms - 15_000, at_ms,
+        confirmed=True, serial_known=known,
+    )  # fmt: skip
+
+
+PLAYERS: dict[str, Player] = {
+    "met-stop": play_pace,
+    "met-fly": play_pace,
+    "met-energy-error": play_pace,
+}
+
+
+EXPLAINED = sorted(PLAYERS)
+CLOCK = ClockState(ClockQuality.SYNCED, 0, 500)
+ACCUSING = ["the" + "ft", "fra" + "ud", "by" + "pass", "ste" + "al", "crimin", "guilty", "offen", "illegal"]
+
+
+@pytest.mark.parametrize("topic", EXPLAINED)
+def test_what_a_story_tells_can_be_explained(topic: str):
+    """The message of the first finding in a topic's scenarios, in words: with all that it measured, and no more."""
+    for case in (c.values[1] for c in cases([topic])):
+        office = office_of(case, forgetful=False)
+        PLAYERS[topic](case, office)
+        if office.steps:
+            break
+    step = office.steps[0]
+    site = msgspec.convert(tomli.loads(FACTORY), Site)
+    letter = finding_letter(
+        step, site=site.site, point=office.archive.points.get(step.point), archive_version=office.archive.version,
+        clock=CLOCK, boot_id="b", bt_ms=step.time_ms, k=80.0, action=action_of(topic),
+    )  # fmt: skip
+    data = msgspec.json.decode(msgspec.json.encode(letter.data))
+    text = "\n".join(explain([{**data, "severity": str(step.severity), "time": "2026-03-10T04:00:00.000Z"}]))
+    assert "?" not in text, "nothing that the message has is left out"
+    assert "{" not in text
+    assert action_of(topic)[1] in text
+    assert [word for word in ACCUSING if word in text.lower()] == []
+
+
+@pytest.mark.parametrize(("topic", "case"), cases(PLAYERS))
+def test_story(topic: str, case: dict[str, Any]):
+    told_as_written(PLAYERS[topic], topic, case)
+
+
+@pytest.mark.parametrize(("topic", "case"), cases(PLAYERS))
+def test_story_with_a_restart_at_every_instant(topic: str, case: dict[str, Any]):
+    told_alike_after_restarts(PLAYERS[topic], case)
+
+
+# -- through the whole core ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("k_step_wh", "told"), [(10.0, ["met-stop opened major", "met-stop cleared hold"]), (5e4, [])])
+def test_a_register_that_stops_is_found_through_ledger_and_core_and_a_coarse_one_is_not_accused(
+    k_step_wh: float, told: list[str]
+):
+    """150 kW all day by the samples; the register stands from the third to the fifth hour."""
+    archive = archive_of({})
+    energy, power = Quantity.ACTIVE_ENERGY_IMPORT, Quantity.ACTIVE_POWER
+    start_ms = local_ms("2026-03-10 08:00")
+    point = LoadPoint(
+        "p", "m1", BLOCK_MS, MINUTE_MS, 30_000, archive.k_timeline("p"), ((0, archive.s_cap_va("p", start_ms) or 0.0),),
+        quantities=frozenset({energy, power}),
+    )  # fmt: skip
+    core = core_with(archive, [point], published()[0], gateway="gw-1")
+    steps, counted, blocks = [], 1e6, 0
+    for i in range(8 * 120):
+        t_ms = start_ms + i * 30_000
+        if not 240 <= i < 600:
+            counted += 150_000 / 80 / 120
+        shown = counted // k_step_wh * k_step_wh
+        readings = [Reading("m1", energy, shown, k_step_wh, t_ms, None), Reading("m1", power, 1875.0, 1.0, t_ms, None)]
+        outcome = core.tick(Snapshot(t_ms, t_ms, CLOCK, [(r, t_ms) for r in readings]))
+        steps += [f"{s.topic} {said(s)}" for s in outcome.steps]
+        blocks += sum(i.block and i.count == 1 for i in outcome.closed)
+    assert blocks > 28
+    assert [s for s in steps if s.startswith("met-")] == told
