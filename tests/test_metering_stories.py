@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from math import nan
+from math import nan, pi, sin
+from random import Random
 from typing import Any
 
 import msgspec
@@ -12,11 +13,12 @@ import pytest
 import tomli
 
 from edge_agent.assembly import core_with
+from edge_agent.audit.beside import CURRENTS
 from edge_agent.contract.finding import finding_letter
 from edge_agent.explain import action_of, explain
 from edge_agent.image import Snapshot
 from edge_agent.load.points import LoadPoint
-from edge_agent.load.views import Band, Demand, Interval, LoadView, RegisterEvent, Source
+from edge_agent.load.views import Band, Block, Claim, Demand, Interval, LoadView, Mean, RegisterEvent, Role, Source
 from edge_agent.model import ClockQuality, ClockState, Ms, Quantity, Reading
 from edge_agent.settings.site import Site
 from tests.on_paper import FACTORY, MINUTE_MS, archive_of, local_ms, published
@@ -79,7 +81,44 @@ def jump(at_ms: Ms, before_kwh: float, after_kwh: float, *, known: bool) -> Regi
     )  # fmt: skip
 
 
+# -- an independent current transformer beside the meter ---------------------------------------------------------
+
+
+def play_beside(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows of days: how many, factor and constant A by which the phases in `off` differ, and what is missing."""
+    end_ms, told, phases, seed = local_ms(case["start"]), [], case.get("phases", [1]), Random(7)
+    for row in case["rows"]:
+        if row[0] == "set":
+            claim = Claim("p", "m1", Role.METER, Quantity(row[1]), float(row[2]), end_ms, again=row[3:] != ["first"])
+            told += [f"{at(end_ms)}: {step}" for step in office.look(LoadView(end_ms, claims=[claim]))]
+            continue
+        days, factor, constant, *what = row
+        for i in range(days * 96):
+            end_ms += BLOCK_MS
+            missing = what[0] if what else ""
+            meter: dict[Quantity, Mean] = {}
+            ct: dict[Quantity, Mean] = {}
+            for phase in phases:
+                amperes = case.get("least_a", 60) + case.get("swing_a", 240) * sin(pi * (i % 96) / 96) ** 2
+                amperes *= 1 + seed.gauss(0, 0.002)
+                wrong = phase in case.get("off", phases) and not (missing == "at times" and i % 96 >= 32)
+                there = amperes * factor + constant if wrong else amperes
+                meter[CURRENTS[phase]] = mean_of(-amperes if case.get("signed") else amperes)
+                ct[CURRENTS[phase]] = mean_of(there * (1 + seed.gauss(0, 0.004)))
+            made = [Block("p", Role.METER, end_ms - BLOCK_MS, end_ms, meter)]
+            if missing != "no ct" and not (missing == "half" and i % 2):
+                made.append(Block("p", Role.CT, end_ms - BLOCK_MS, end_ms, ct))
+            told += [f"{at(end_ms)}: {step}" for step in office.look(LoadView(end_ms, blocks=made))]
+    return Played(told, case["expect"], office)
+
+
+def mean_of(amperes: float) -> Mean:
+    return Mean(amperes, min(amperes * 0.95, amperes * 1.05), max(amperes * 0.95, amperes * 1.05), 1.0)
+
+
 PLAYERS: dict[str, Player] = {
+    "met-ratio-mismatch": play_beside,
+    "met-unmetered-current": play_beside,
     "met-stop": play_pace,
     "met-fly": play_pace,
     "met-energy-error": play_pace,

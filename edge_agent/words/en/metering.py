@@ -30,7 +30,41 @@ SENTENCES: dict[str, str] = {
     "finding.action.met-energy-error": (
         "Have the meter tested; compare the pulse constant and the ratios set in it with its plate and the archive."
     ),
+    # an independent current transformer beside the meter
+    "finding.title.met-ratio-mismatch": "The ratio of the current transformers differs from the archive",
+    "finding.seen.met-ratio-mismatch": (
+        "At point {point}, {said_by} says a ratio of {ratio} ({fits}), where the archive has {archive}; they differ by "
+        "at least {share}."
+    ),
+    "finding.action.met-ratio-mismatch": (
+        "Check the archive first, then read the plate of the current transformers on site, phase by phase, and the "
+        "ratio set in the meter."
+    ),
+    "finding.title.met-unmetered-current": "Current beside the meter's that the meter does not see",
+    "finding.seen.met-unmetered-current": (
+        "On the days up to {end}, an independent current transformer on {phase} of point {point} saw at least "
+        "{unseen_a} A more than the meter ({kind}), by {pairs} pairs of means of the same time."
+    ),
+    "finding.action.met-unmetered-current": (
+        "Measure both places with a clamp at the same time and follow the conductors between them; check where the "
+        "independent transformer is placed, and the secondary circuit of the meter's."
+    ),
     # why it cannot be said
+    "verdict.too_few": "too few pairs or days yet",
+    "verdict.no_spread": "the load hardly changes: it tells no ratio",
+    "verdict.fact_unknown": "the archive does not know what this rests on",
+    "verdict.not_in_archive": "the archive does not know it",
+    "verdict.ratio_not_set": "the meter is set to no ratio: it shows its own side",
+    "verdict.ambiguous": "it fits more than one explanation",
+    "verdict.no_data": "nothing was measured",
+    "verdict.wrong_shape": "what was measured does not belong together",
+    "verdict.too_small": "too small to tell",
+    "verdict.out_of_order": "not later than what was seen before",
+    "verdict.looks_ratio": "it looks like another ratio",
+    "verdict.looks_constant": "it looks like a constant current beside the meter's",
+    "verdict.looks_shunt": "a share of the current is missing, and no standard ratio explains it",
+    "verdict.looks_intermittent": "at times they agree, at times they do not",
+    "verdict.looks_less": "the independent transformer sees less than the meter: look at how it is placed first",
     "verdict.register_or_power_missing": "register or sampled power is missing",
     "verdict.too_little_expected": "too little energy is expected for a step of the register to tell",
     "verdict.stands_so_far": "the register has stood, not for long enough yet to tell",
