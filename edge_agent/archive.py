@@ -159,6 +159,24 @@ class Archive:
         history = self._history[point]
         return tuple(ratio.fact for ratio in (history.ct.at(at_ms), history.vt.at(at_ms)) if ratio is not None)
 
+    def meter_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]:
+        """What the meter should say about itself: its number and ratios, and how it is set and made.
+
+        For what has no timeline nobody says whether it was verified.
+        """
+        known = self.points[point]
+        plain = {
+            "demand_period": float(known.period_min), "demand_slide": float(known.slide_min),
+            "rated_voltage": known.u_n_v, "maximum_current": known.imax_a, "asset_no": known.asset_no or None,
+        }  # fmt: skip
+        kept = tuple(
+            Fact(name, value, ALWAYS_MS, FactState.UNVERIFIED, FactSource.SYSTEM)
+            for name, value in plain.items()
+            if value is not None
+        )
+        serial = self.serial(point, at_ms)
+        return (*(() if serial is None else (serial,)), *self.k_facts(point, at_ms), *kept)
+
     def ct_primary_a(self, point: PointId, at_ms: Ms) -> float | None:
         """Rated primary current in force, A."""
         ratio = self._history[point].ct.at(at_ms)

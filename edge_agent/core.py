@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from edge_agent.audit.disputed import disputed_site
 from edge_agent.audit.lifecycle import Lifecycle, Note, lifetime
 from edge_agent.audit.study import Studies
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Step, Verdict
@@ -16,8 +17,8 @@ from edge_agent.load.claims import Claims
 from edge_agent.load.days import Days
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.rounds import Rounds, Sampler
-from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent, Role
-from edge_agent.model import DeviceId, MeterEvent, Ms, PointId
+from edge_agent.load.views import Comm, Health, Interval, LoadView, RegisterEvent, Role
+from edge_agent.model import ClockState, DeviceId, MeterEvent, Ms, PointId
 from edge_agent.witness import Witness
 
 
@@ -68,14 +69,17 @@ class Core:
         self.blocks = Blocks(ledger.points)
         self.days = Days(((p.id, p.period_ms) for p in ledger.points), site.day_span)
         others = [(s.device, s.point, s.role) for s in samplers if s.role is not Role.METER]
-        self.claims = Claims([*((p.device, p.id, Role.METER) for p in ledger.points), *others])
+        zones = {p.id: p.zone for p in ledger.points}
+        self.claims = Claims([*((p.device, p.id, Role.METER) for p in ledger.points), *others], zones)
         self.studies = Studies(self.topics, self.releases)
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
 
-    def tick(self, snapshot: Snapshot) -> CoreOutcome:
-        """Raises nothing that the site can cause; an error here is a mistake in this program."""
+    def tick(self, snapshot: Snapshot, health: Health | None = None) -> CoreOutcome:
+        """`health`: how the gateway is, now and then.
+
+        Raises nothing that the site can cause; an error here is a mistake in this program."""
         if snapshot.now_ms is None:
             return CoreOutcome(wants=self._wants())
         moved: dict[str, Track] = {}
@@ -95,10 +99,12 @@ class Core:
             self.witness.feed(snapshot.readings)
             self.rounds.feed(snapshot.readings)
             self.claims.feed(snapshot.readings)
-        outcome = self.settle(snapshot.now_ms, snapshot.comms)
+        outcome = self.settle(snapshot.now_ms, snapshot.comms, snapshot.clock, health)
         return replace(outcome, changed={**moved, **outcome.changed}) if moved else outcome
 
-    def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
+    def settle(
+        self, now_ms: Ms, comms: Sequence[Comm] = (), clock: ClockState | None = None, health: Health | None = None
+    ) -> CoreOutcome:
         """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
         closed = self.gaps.pass_on(self.ledger.close(), now_ms)
         events = [*self.ledger.events(now_ms), *self.witness.fell()]
@@ -110,13 +116,16 @@ class Core:
         days, claims = self.days.settle(now_ms), self.claims.settle()
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
-        if closed or events or comms or happened or rounds or blocks or days or claims:
+        if closed or events or comms or happened or rounds or blocks or days or claims or health:
             view = LoadView(
-                now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims
-            )
+                now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims, clock,
+                health,
+            )  # fmt: skip
+            doubted = disputed_site(self._site, self.lifecycle.disputed())
             for topic in self.topics:
-                shown = self.studies.shown(topic.id, view, self._site)
-                verdicts = said[topic.id] = list(topic.examine(shown, self._site, self.releases[topic.id]))
+                site = self._site if topic.disputes else doubted
+                shown = self.studies.shown(topic.id, view, site)
+                verdicts = said[topic.id] = list(topic.examine(shown, site, self.releases[topic.id]))
                 self._remember(topic.id, verdicts)
                 self.lifecycle.judge(verdicts, topic.id, out)
             for interval in closed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import nan, pi, sin
 from random import Random
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -17,9 +18,10 @@ from edge_agent.audit.beside import CURRENTS
 from edge_agent.contract.finding import finding_letter
 from edge_agent.explain import action_of, explain
 from edge_agent.image import Snapshot
+from edge_agent.load.claims import Claims
 from edge_agent.load.points import LoadPoint
 from edge_agent.load.views import Band, Block, Claim, Demand, Interval, LoadView, Mean, RegisterEvent, Role, Source
-from edge_agent.model import ClockQuality, ClockState, Ms, Quantity, Reading
+from edge_agent.model import ClockQuality, ClockState, Identity, Ms, Quantity, Reading
 from edge_agent.settings.site import Site
 from tests.on_paper import FACTORY, MINUTE_MS, archive_of, local_ms, published
 from tests.stories import Office, Played, Player, cases, office_of, said, told_alike_after_restarts, told_as_written
@@ -116,7 +118,52 @@ def mean_of(amperes: float) -> Mean:
     return Mean(amperes, min(amperes * 0.95, amperes * 1.05), max(amperes * 0.95, amperes * 1.05), 1.0)
 
 
+# -- what the meter says about itself -----------------------------------------------------------------------------
+
+
+def play_claims(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows: when, which quantity, what it says (of a clock: by how many seconds it is ahead), "first" or "again"."""
+    told, expected = [], []
+    clock = ClockState(ClockQuality(case.get("clock", "synced")), 0, case.get("clock_error_ms", 500))
+    for when, name, value, again, expect in case["rows"]:
+        at_ms, quantity = local_ms(when), Quantity(name)
+        if quantity is Quantity.METER_CLOCK:
+            zone = ZoneInfo("Asia/Shanghai")
+            shown = datetime.fromtimestamp(at_ms / 1000 + value, zone).replace(tzinfo=None).isoformat()
+            (claim,) = claimed(Identity("m1", quantity, shown, 0, None), at_ms)
+        else:
+            known = value if isinstance(value, str) else float(value)
+            claim = Claim("p", "m1", Role.METER, quantity, known, at_ms, again == "again")
+        told.append(", ".join(office.look(LoadView(at_ms, claims=[claim], clock=clock))))
+        expected.append(expect)
+    return Played(told, expected, office)
+
+
+def claimed(identity: Identity, at_ms: Ms) -> Sequence[Claim]:
+    claims = Claims([("m1", "p", Role.METER)], {"p": ZoneInfo("Asia/Shanghai")})
+    claims.identify(identity, at_ms)
+    return claims.settle()
+
+
+def test_date_and_time_asked_for_one_after_the_other_are_a_clock_but_around_midnight():
+    claims = Claims([("m1", "p", Role.METER)], {"p": ZoneInfo("Asia/Shanghai")})
+
+    def ahead(date: str, time: str, at_ms: Ms, apart_ms: Ms = 400) -> Ms | None:
+        claims.identify(Identity("m1", Quantity.METER_DATE, date, 0, None), at_ms - apart_ms)
+        claims.identify(Identity("m1", Quantity.METER_TIME, time, 0, None), at_ms)
+        return claims.settle()[-1].ahead_ms
+
+    noon, midnight = local_ms("2026-03-10 12:00"), local_ms("2026-03-11 00:00")
+    assert ahead("2026-03-10", "12:01:30", noon) == 90_000
+    assert ahead("2026-03-10", "12:01:30", noon, 60_000) is None, "too far apart"
+    assert ahead("2026-03-10", "00:00:00", midnight) is None, "the date is the day before's"
+    assert ahead("2026-02-31", "12:00:00", noon) is None
+
+
 PLAYERS: dict[str, Player] = {
+    "dat-unknown-meter": play_claims,
+    "tar-archive-mismatch": play_claims,
+    "dat-clock": play_claims,
     "met-ratio-mismatch": play_beside,
     "met-unmetered-current": play_beside,
     "met-stop": play_pace,

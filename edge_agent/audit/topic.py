@@ -155,6 +155,7 @@ class Site(Protocol):
     """What topics and the life of a finding ask of the archive. Times are UTC ms; None is "unknown"."""
 
     def capacity(self, point: PointId, start_ms: Ms, end_ms: Ms) -> Capacity | None: ...
+    def meter_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]: ...
     def k_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]: ...
     def serial(self, point: PointId, at_ms: Ms) -> Fact | None: ...
     def accepted(self, point: PointId, at_ms: Ms) -> bool: ...
@@ -175,6 +176,9 @@ class AuditTopic:
 
     `blinded_by`: topics whose open finding on a point makes this one unable to say. `biased_by`: topics whose open
     finding means that what this one measured is too low, and is marked so. `study`: what it has to remember.
+
+    `"dat-clock>300"` among `blinded_by`: only once what was measured there has been above. `disputes`: while a finding
+    is open, the fact of the archive that its `measured` names as `disputed` is in conflict for all other topics.
     """
 
     id: str
@@ -183,6 +187,7 @@ class AuditTopic:
     blinded_by: tuple[str, ...] = ()
     biased_by: tuple[str, ...] = ()
     study: Callable[[Release], Study] | None = None
+    disputes: bool = False
 
 
 def grade(release: Release, low: float, high: float) -> Answer:

@@ -11,7 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from edge_agent.model import DeviceId, Frame, LinkId, Ms, PointId, Quantity
+from edge_agent.model import ClockState, DeviceId, Frame, LinkId, Ms, PointId, Quantity
 
 
 class Band(NamedTuple):
@@ -219,6 +219,17 @@ class Claim:
     at_ms: Ms
     again: bool
     frame: Frame | None = None
+    ahead_ms: Ms | None = None  # of a clock: by how much it was ahead of `at_ms`
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the gateway itself is, as far as it is known; shares of what it may use."""
+
+    backlog: float | None = None  # of the store that keeps what the centre has not acknowledged
+    oldest_s: float | None = None  # age of the oldest message that the centre has not acknowledged
+    disk: float | None = None  # of the disk under the store
+    unsynced_s: float | None = None  # since when the clock has been without a source
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +248,9 @@ class LoadView:
     blocks: Sequence[Block] = ()
     days: Sequence[Day] = ()
     claims: Sequence[Claim] = ()
+    clock: ClockState | None = None
+    """How well the gateway's own clock is known; None where nobody says, as in recorded data."""
+    health: Health | None = None
     studied: Sequence[Any] = ()
     """What the topic's own study has found with this tick: see `audit.study`."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)

@@ -52,6 +52,7 @@ def _measured(day: Compared, site: Site) -> Verdict:
             "slope": {name: round(getattr(said.slope, name), 5) for name in ("low", "value", "high")},
             "r2": round(said.r2, 5),
             "pairs": said.pairs,
+            "disputed": "ct",
         },
     )  # fmt: skip
 
@@ -73,8 +74,10 @@ def _set(claim: Claim, name: str, site: Site, release: Release) -> Verdict:
     return replace(
         plain, answer=Answer.BREACH, low=round(off, 5), high=round(off, 5), facts=(fact,),
         measured={"said_by": "the meter's own setting", "archive": str(fact.value), "fits": f"{claim.value:g}",
-                  "ratio": claim.value},
+                  "ratio": claim.value, "disputed": name},
     )  # fmt: skip
 
 
-TOPIC = AuditTopic("met-ratio-mismatch", examine, needs=("current", "independent_current"), study=SideBySide)
+TOPIC = AuditTopic(
+    "met-ratio-mismatch", examine, needs=("current", "independent_current"), study=SideBySide, disputes=True
+)

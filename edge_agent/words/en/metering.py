@@ -49,7 +49,32 @@ SENTENCES: dict[str, str] = {
         "Measure both places with a clamp at the same time and follow the conductors between them; check where the "
         "independent transformer is placed, and the secondary circuit of the meter's."
     ),
+    # the archive
+    "finding.title.dat-unknown-meter": "A meter answers that the archive does not have at this point",
+    "finding.seen.dat-unknown-meter": (
+        "The device {device} at point {point} says twice that its number is {shown}; the archive has {archive}."
+    ),
+    "finding.action.dat-unknown-meter": (
+        "Ask the metering department for the exchange and its registers; enter meter, number and date in the archive, "
+        "or read the plate on site."
+    ),
+    "finding.title.tar-archive-mismatch": "The archive and the meter differ",
+    "finding.seen.tar-archive-mismatch": (
+        "The meter at point {point} says twice that its {field} is {shown}; the archive has {archive}."
+    ),
+    "finding.action.tar-archive-mismatch": (
+        "Compare archive, contract and plate; correct the archive, or have the meter set, whichever is wrong."
+    ),
+    # data
+    "finding.title.dat-clock": "The meter's clock is off",
+    "finding.seen.dat-clock": (
+        "The clock of the meter at point {point} showed {shown}, at least {off_s} s {way} of the gateway's "
+        "({gateway_clock})."
+    ),
+    "finding.action.dat-clock": "Have the meter's clock set, and look at what it stamped since it was right last.",
     # why it cannot be said
+    "verdict.gateway_clock": "the gateway's own clock has no source that vouches for it",
+    "verdict.says_nothing": "what the meter says there is nothing that can be compared",
     "verdict.too_few": "too few pairs or days yet",
     "verdict.no_spread": "the load hardly changes: it tells no ratio",
     "verdict.fact_unknown": "the archive does not know what this rests on",
