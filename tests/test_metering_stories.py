@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from math import nan, pi, sin
 from random import Random
 from typing import Any
@@ -20,7 +20,21 @@ from edge_agent.explain import action_of, explain
 from edge_agent.image import Snapshot
 from edge_agent.load.claims import Claims
 from edge_agent.load.points import LoadPoint
-from edge_agent.load.views import Band, Block, Claim, Demand, Interval, LoadView, Mean, RegisterEvent, Role, Source
+from edge_agent.load.views import (
+    Band,
+    Block,
+    Claim,
+    Day,
+    DayBlock,
+    Demand,
+    Health,
+    Interval,
+    LoadView,
+    Mean,
+    RegisterEvent,
+    Role,
+    Source,
+)
 from edge_agent.model import ClockQuality, ClockState, Identity, Ms, Quantity, Reading
 from edge_agent.settings.site import Site
 from tests.on_paper import FACTORY, MINUTE_MS, archive_of, local_ms, published
@@ -160,7 +174,74 @@ def test_date_and_time_asked_for_one_after_the_other_are_a_clock_but_around_midn
     assert ahead("2026-02-31", "12:00:00", noon) is None
 
 
+# -- data: days of blocks, and the gateway itself -----------------------------------------------------------------
+
+
+def play_days(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows: day, what is missing ("nothing" came, or from-to hours), when the gateway did not run, what is told."""
+    told, expected = [], []
+    clock = ClockState(ClockQuality.SYNCED, 0, 500)
+    for day, missing, asleep, expect in case["rows"]:
+        start_ms = local_ms(f"{day} 00:00")
+        away = [hours_of(start_ms, span) for span in asleep]
+        now: list[str] = []
+        for at_ms in range(start_ms, start_ms + 24 * 3_600_000, 4 * MINUTE_MS):
+            if not any(a < at_ms < b for a, b in away):
+                now += office.look(LoadView(at_ms, clock=clock))
+        if missing != "nothing":
+            gaps = [hours_of(start_ms, span) for span in missing]
+            made = day_of(date.fromisoformat(day), start_ms, gaps, case.get("coverage", 1.0))
+            now += office.look(LoadView(start_ms + 25 * 3_600_000, days=[made]))
+        told.append(", ".join(now))
+        expected.append(expect)
+    return Played(told, expected, office)
+
+
+def hours_of(start_ms: Ms, span: str) -> tuple[Ms, Ms]:
+    hours = [part.split(":") for part in span.split("-")]
+    first, last = (start_ms + (int(h) * 60 + int(m)) * MINUTE_MS for h, m in hours)
+    return first, last
+
+
+def day_of(day: date, start_ms: Ms, gaps: Sequence[tuple[Ms, Ms]], coverage: float) -> Day:
+    ends = range(start_ms + BLOCK_MS, start_ms + 96 * BLOCK_MS + 1, BLOCK_MS)
+    blocks = tuple(
+        DayBlock(end, coverage, Band(1.0, 1.0, 1.0), None, None)
+        for end in ends
+        if not any(a < end <= b for a, b in gaps)
+    )
+    return Day("p", day, start_ms, start_ms + 96 * BLOCK_MS, 96, blocks)
+
+
+@pytest.mark.parametrize(
+    ("asleep", "agent_down", "cause"),
+    [(["02:00-04:00"], 8, "agent_down"), (["02:00-03:00"], 4, "not_read"), ([], 0, "not_read")],
+)
+def test_the_gateways_own_absence_is_told_apart(asleep: list[str], agent_down: int, cause: str):
+    rows = [["2026-03-10", [], [], ""], ["2026-03-11", ["02:00-04:00"], asleep, ""]]
+    office = office_of({"topics": ["dat-missing"], "point": {}}, forgetful=True)
+    play_days({"rows": rows}, office)
+    measured = office.steps[0].measured
+    assert (measured["valid"], measured["expected"], measured["gaps"]) == (88, 96, "02:00-04:00")
+    assert (measured["agent_down"], measured["cause"]) == (agent_down, cause)
+
+
+def play_health(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows: minutes, and what the gateway shows of itself, as `Health` has it."""
+    now_ms, told, minute = local_ms("2026-03-10 10:00"), [], 0
+    for minutes, shown in case["rows"]:
+        for _ in range(minutes):
+            usual: dict[str, Any] = {"backlog": 0.1, "oldest_s": 60.0, "disk_free_mib": 4000.0, "unsynced_s": 0.0}
+            usual |= {name: None if value == "unknown" else value for name, value in shown.items()}
+            health = Health(**usual)
+            told += [f"{minute}: {s}" for s in office.look(LoadView(now_ms + minute * MINUTE_MS, health=health))]
+            minute += 1
+    return Played(told, case["expect"], office)
+
+
 PLAYERS: dict[str, Player] = {
+    "dat-missing": play_days,
+    "dat-agent-health": play_health,
     "dat-unknown-meter": play_claims,
     "tar-archive-mismatch": play_claims,
     "dat-clock": play_claims,

@@ -224,12 +224,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the gateway itself is, as far as it is known; shares of what it may use."""
+    """How the gateway itself is, as far as it is known; looked at once a minute."""
 
-    backlog: float | None = None  # of the store that keeps what the centre has not acknowledged
-    oldest_s: float | None = None  # age of the oldest message that the centre has not acknowledged
-    disk: float | None = None  # of the disk under the store
+    backlog: float | None = None  # share of the store's quota that is used while the centre owes acknowledgements
+    oldest_s: float | None = None  # age of the oldest message that the centre has not acknowledged; 0: none
+    disk_free_mib: float | None = None  # under the store
     unsynced_s: float | None = None  # since when the clock has been without a source
+    owed: int = 0  # messages that the centre has not acknowledged
 
 
 @dataclass(frozen=True, slots=True)

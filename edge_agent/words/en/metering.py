@@ -72,7 +72,27 @@ SENTENCES: dict[str, str] = {
         "({gateway_clock})."
     ),
     "finding.action.dat-clock": "Have the meter's clock set, and look at what it stamped since it was right last.",
+    "finding.title.dat-missing": "Readings of a day are missing",
+    "finding.seen.dat-missing": (
+        "Of the {expected} intervals of the day that ended {end}, {valid} have a value at point {point}; of the others "
+        "{agent_down} lie where the gateway itself did not run. Missing, in hours since the day began: {gaps}."
+    ),
+    "finding.action.dat-missing": (
+        "Where the gateway did not run, look at its supply; else at the line and the meter. Read the meter's load "
+        "profile for the gaps, by hand if need be."
+    ),
+    "finding.title.dat-agent-health": "The gateway's check of itself",
+    "finding.seen.dat-agent-health": (
+        "Up to {end}, {what} of the gateway stood at {amount}, the limit is {allowed}; {owed} messages are owed to the "
+        "centre, the oldest for {oldest_s} s."
+    ),
+    "finding.action.dat-agent-health": (
+        "backlog, oldest: look at the network and at the centre's acknowledgements. clock: at its source of time. "
+        "disk: at the free space under the store, MiB."
+    ),
     # why it cannot be said
+    "verdict.first_day": "the point began on that day",
+    "verdict.not_known": "it is not known of the gateway",
     "verdict.gateway_clock": "the gateway's own clock has no source that vouches for it",
     "verdict.says_nothing": "what the meter says there is nothing that can be compared",
     "verdict.too_few": "too few pairs or days yet",
