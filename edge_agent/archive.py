@@ -65,6 +65,7 @@ class Point:
     imax_a: float | None  # of a direct meter
     transformer: Nameplate | None
     tariff_class: str | None  # the newest; at an instant: `Archive.tariff_class`
+    subs: tuple[PointId, ...] = ()  # the points whose meters lie behind this one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,10 @@ class Archive:
         vt = tuple((ms, r.k) for ms, r in zip(history.vt.starts, history.vt.values, strict=True))
         return ct, vt or ((ALWAYS_MS, 1.0),)
 
+    def subs(self, point: PointId) -> tuple[PointId, ...]:
+        """The points whose meters lie behind this one's; () where it is no main meter."""
+        return self.points[point].subs
+
     def facts_version(self, point: PointId) -> str:
         """A digest of the point's own facts: what was learnt of it under another one says nothing any more."""
         return self._versions[point]
@@ -306,6 +311,7 @@ def _point(table: PointTable) -> Point:
         imax_a=table.imax_a,
         transformer=Nameplate(plate.rated_kva, plate.uk_percent) if plate else None,
         tariff_class=newest,
+        subs=table.subs,
     )
 
 

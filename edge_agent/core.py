@@ -17,6 +17,7 @@ from edge_agent.load.claims import Claims
 from edge_agent.load.days import Days
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.rounds import Rounds, Sampler
+from edge_agent.load.standings import Standings
 from edge_agent.load.views import Comm, Health, Interval, LoadView, RegisterEvent, Role
 from edge_agent.model import ClockState, DeviceId, MeterEvent, Ms, PointId
 from edge_agent.witness import Witness
@@ -71,6 +72,7 @@ class Core:
         others = [(s.device, s.point, s.role) for s in samplers if s.role is not Role.METER]
         zones = {p.id: p.zone for p in ledger.points}
         self.claims = Claims([*((p.device, p.id, Role.METER) for p in ledger.points), *others], zones)
+        self.standings = Standings(ledger.points)
         self.studies = Studies(self.topics, self.releases)
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
@@ -99,6 +101,7 @@ class Core:
             self.witness.feed(snapshot.readings)
             self.rounds.feed(snapshot.readings)
             self.claims.feed(snapshot.readings)
+            self.standings.feed(snapshot.readings)
         outcome = self.settle(snapshot.now_ms, snapshot.comms, snapshot.clock, health)
         return replace(outcome, changed={**moved, **outcome.changed}) if moved else outcome
 
@@ -114,12 +117,13 @@ class Core:
         blocks = self.blocks.settle(now_ms)
         self.days.feed(closed)
         days, claims = self.days.settle(now_ms), self.claims.settle()
+        standings = self.standings.settle()
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
-        if closed or events or comms or happened or rounds or blocks or days or claims or health:
+        if closed or events or comms or happened or rounds or blocks or days or claims or health or standings:
             view = LoadView(
                 now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims, clock,
-                health,
+                health, standings,
             )  # fmt: skip
             doubted = disputed_site(self._site, self.lifecycle.disputed())
             for topic in self.topics:

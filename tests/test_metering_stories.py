@@ -20,6 +20,7 @@ from edge_agent.explain import action_of, explain
 from edge_agent.image import Snapshot
 from edge_agent.load.claims import Claims
 from edge_agent.load.points import LoadPoint
+from edge_agent.load.standings import RATES, TOTAL, Standings
 from edge_agent.load.views import (
     Band,
     Block,
@@ -33,7 +34,9 @@ from edge_agent.load.views import (
     Mean,
     RegisterEvent,
     Role,
+    Round,
     Source,
+    Standing,
 )
 from edge_agent.model import ClockQuality, ClockState, Identity, Ms, Quantity, Reading
 from edge_agent.settings.site import Site
@@ -95,6 +98,38 @@ def jump(at_ms: Ms, before_kwh: float, after_kwh: float, *, known: bool) -> Regi
         "p", "m1", Quantity.ACTIVE_ENERGY_IMPORT, "jump", before_kwh * 1000, after_kwh * 1000, at_ms - 15_000, at_ms,
         confirmed=True, serial_known=known,
     )  # fmt: skip
+
+
+# -- a main meter and the one behind it ---------------------------------------------------------------------------
+
+QUARTER_MS = 6 * 3_600_000
+
+
+def play_balance(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows of days: how many, kW by the main meter and by the one behind it ("gap": not read), by six hours."""
+    changes = case["point"]
+    office.move_to(archive_of({**changes, "subs": ["p2"]}, {**changes, "id": "p2", "meter": "m2"}))
+    end_ms, told, seed = local_ms(case["start"]), [], Random(11)
+    step_w = case.get("step_kwh", 0.01) * 80 / 6 * 1000
+    for days, main_kw, sub_kw in case["rows"]:
+        for i in range(days * 4):
+            end_ms += QUARTER_MS
+            level = 1 + 0.3 * sin(i) + seed.gauss(0, 0.02)
+            closed = []
+            for point, kw in (("p", main_kw), ("p2", sub_kw)):
+                loss = 1.0 if point == "p" else 1 + seed.gauss(0, 0.002)
+                band = (
+                    None
+                    if kw == "gap"
+                    else Band(
+                        kw * level * loss * 1000 - step_w, kw * level * loss * 1000, kw * level * loss * 1000 + step_w
+                    )
+                )
+                demand = None if band is None else Demand(Source.REGISTER, band, None, None, 1.0, step_w)
+                spans = "" if demand else "no_reading"
+                closed.append(Interval(point, end_ms - QUARTER_MS, end_ms, True, demand, None, end_ms, 1, spans))
+            told += [f"{at(end_ms)}: {step}" for step in office.look(LoadView(end_ms + 200, closed))]
+    return Played(told, case["expect"], office)
 
 
 # -- an independent current transformer beside the meter ---------------------------------------------------------
@@ -239,7 +274,56 @@ def play_health(case: Mapping[str, Any], office: Office) -> Played:
     return Played(told, case["expect"], office)
 
 
+def play_standings(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows: when, total and rates in kWh ("none": not read), how many ms apart, what is told."""
+    told, expected = [], []
+    for when, total, rates, apart_ms, expect in case["rows"]:
+        at_ms = local_ms(when)
+        values = {TOTAL: total * 1000.0} | {
+            q: r * 1000.0 for q, r in zip(RATES, rates, strict=True) if not isinstance(r, str)
+        }
+        standing = Standing("p", "m1", at_ms, apart_ms, values, case.get("step_kwh", 0.01) * 1000)
+        told.append(", ".join(office.look(LoadView(at_ms, standings=[standing]))))
+        expected.append(expect)
+    return Played(told, expected, office)
+
+
+def play_rounds(case: Mapping[str, Any], office: Office) -> Played:
+    """Rows of minutes: kW, A in each phase, "alike" where every round is the same to the last digit."""
+    start_ms, minute, told, seed = local_ms(case["start"]), 0, [], Random(3)
+    for minutes, kw, amperes, *alike in case["rows"]:
+        for _ in range(minutes):
+            end_ms = start_ms + minute * MINUTE_MS
+            off = 0.0 if alike else seed.gauss(0, 0.01)
+            now = {Quantity.ACTIVE_POWER: kw * 1000.0 * (1 + off), Quantity.CURRENT_L1: amperes * (1 + off)}
+            if not case.get("no_voltage"):
+                now[Quantity.VOLTAGE_L1] = 230.0 + 10 * off
+            each = Round("p", "m1", Role.METER, end_ms - MINUTE_MS, end_ms, now, now)
+            told += [f"{minute}: {step}" for step in office.look(LoadView(end_ms, rounds=[each]))]
+            minute += 1
+    return Played(told, case["expect"], office)
+
+
+def test_the_registers_of_one_round_stand_together():
+    quantities = frozenset({TOTAL, *RATES})
+    point = LoadPoint("p", "m1", BLOCK_MS, MINUTE_MS, 15_000, ((0, 80.0),), ((0, 1e6),), quantities=quantities)
+    standings = Standings([point])
+
+    def reading(quantity: Quantity, value: float, at_ms: Ms) -> tuple[Reading, Ms]:
+        return Reading("m1", quantity, value, 10.0, at_ms, None), at_ms
+
+    standings.feed([reading(TOTAL, 100.0, 0), *(reading(q, 25.0, 300) for q in RATES[:3])])
+    assert not standings.settle(), "one of its rates has not come"
+    standings.feed([reading(TOTAL, 110.0, 15_000), *(reading(q, 26.0, 15_400) for q in RATES)])
+    (standing,) = standings.settle()
+    assert (standing.values[TOTAL], standing.spread_ms, standing.at_ms) == (110.0, 400, 15_400)
+    assert not standings.settle()
+
+
 PLAYERS: dict[str, Player] = {
+    "met-main-sub": play_balance,
+    "met-sum-rates": play_standings,
+    "dat-implausible": play_rounds,
     "dat-missing": play_days,
     "dat-agent-health": play_health,
     "dat-unknown-meter": play_claims,

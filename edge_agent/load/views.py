@@ -223,6 +223,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """The total register of a meter beside its rate registers, at about one instant, as the meter shows them (no K).
+
+    `spread_ms`: how far the readings lie apart. `step`: the largest of theirs, Wh.
+    """
+
+    point: PointId
+    device: DeviceId
+    at_ms: Ms
+    spread_ms: Ms
+    values: Mapping[Quantity, float]
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How the gateway itself is, as far as it is known; looked at once a minute."""
 
@@ -252,6 +267,7 @@ class LoadView:
     clock: ClockState | None = None
     """How well the gateway's own clock is known; None where nobody says, as in recorded data."""
     health: Health | None = None
+    standings: Sequence[Standing] = ()
     studied: Sequence[Any] = ()
     """What the topic's own study has found with this tick: see `audit.study`."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)

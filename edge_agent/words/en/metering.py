@@ -90,7 +90,32 @@ SENTENCES: dict[str, str] = {
         "backlog, oldest: look at the network and at the centre's acknowledgements. clock: at its source of time. "
         "disk: at the free space under the store, MiB."
     ),
+    "finding.title.met-sum-rates": "The total register differs from the sum of its rates",
+    "finding.seen.met-sum-rates": (
+        "The meter at point {point} showed a total of {total} kWh and rates of {rates} kWh (on its own side), read "
+        "within {spread_ms} ms of each other; they differ by {off_kwh} kWh, {allowed_kwh} kWh are allowed."
+    ),
+    "finding.action.met-sum-rates": "Read all registers at the meter's display, and have the meter tested.",
+    "finding.title.dat-implausible": "A device shows what cannot be",
+    "finding.seen.dat-implausible": (
+        "The device {device} at point {point} showed, up to {end}: {what}, {shown}; the limit is {largest}."
+    ),
+    "finding.action.dat-implausible": (
+        "Compare with the meter's display; check the ratio in the archive, the register map of its profile and the "
+        "line."
+    ),
+    "finding.title.met-main-sub": "A main meter and the meters behind it differ by more than the usual loss",
+    "finding.seen.met-main-sub": (
+        "On the day that ended {end}, the meter of point {point} counted {main_kwh} kWh and those behind it ({subs}) "
+        "{subs_kwh} kWh; at least {loss_kwh} kWh are the difference, {expected_kwh} kWh the usual loss ({balance})."
+    ),
+    "finding.action.met-main-sub": (
+        "Compare ratios and directions of all these meters with the archive; look for a circuit that has no meter, and "
+        "read all registers on site on one day."
+    ),
     # why it cannot be said
+    "verdict.rates_not_all_read": "not all four rate registers are read: the meter may have one that is not",
+    "verdict.read_apart": "the registers were not read at one instant",
     "verdict.first_day": "the point began on that day",
     "verdict.not_known": "it is not known of the gateway",
     "verdict.gateway_clock": "the gateway's own clock has no source that vouches for it",
