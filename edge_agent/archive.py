@@ -70,6 +70,7 @@ class Point:
     imax_a: float | None  # of a direct meter
     transformer: Nameplate | None
     tariff_class: str | None  # the newest; at an instant: `Archive.tariff_class`
+    subs: tuple[PointId, ...] = ()  # the points whose meters lie behind this one's
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,24 @@ class Archive:
         history = self._history[point]
         return tuple(ratio.fact for ratio in (history.ct.at(at_ms), history.vt.at(at_ms)) if ratio is not None)
 
+    def meter_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]:
+        """What the meter should say about itself: its number and ratios, and how it is set and made.
+
+        For what has no timeline nobody says whether it was verified.
+        """
+        known = self.points[point]
+        plain = {
+            "demand_period": float(known.period_min), "demand_slide": float(known.slide_min),
+            "rated_voltage": known.u_n_v, "maximum_current": known.imax_a, "asset_no": known.asset_no or None,
+        }  # fmt: skip
+        kept = tuple(
+            Fact(name, value, ALWAYS_MS, FactState.UNVERIFIED, FactSource.SYSTEM)
+            for name, value in plain.items()
+            if value is not None
+        )
+        serial = self.serial(point, at_ms)
+        return (*(() if serial is None else (serial,)), *self.k_facts(point, at_ms), *kept)
+
     def ct_primary_a(self, point: PointId, at_ms: Ms) -> float | None:
         """Rated primary current in force, A."""
         ratio = self._history[point].ct.at(at_ms)
@@ -201,7 +220,13 @@ class Archive:
             transformer_va=known.transformer.rated_kva * 1000 if known.transformer is not None else None,
             facts=self.k_facts(point, at_ms),
             plate=known.transformer.fact if known.transformer is not None else None,
+            k=self._k(point, at_ms),
         )
+
+    def _k(self, point: PointId, at_ms: Ms) -> float | None:
+        steps = self._history[point].k
+        index = bisect_right(steps, at_ms, key=lambda step: step[0])
+        return steps[index - 1][1] if index else None
 
     def ratio_timelines(self, point: PointId) -> tuple[Steps, Steps]:
         """(from, ratio) of the current and of the voltage transformers: 1 where there are none."""
@@ -211,6 +236,10 @@ class Archive:
             ct = ((ALWAYS_MS, 1.0),)
         vt = tuple((ms, r.k) for ms, r in zip(history.vt.starts, history.vt.values, strict=True))
         return ct, vt or ((ALWAYS_MS, 1.0),)
+
+    def subs(self, point: PointId) -> tuple[PointId, ...]:
+        """The points whose meters lie behind this one's; () where it is no main meter."""
+        return self.points[point].subs
 
     def facts_version(self, point: PointId) -> str:
         """A digest of the point's own facts: what was learnt of it under another one says nothing any more."""
@@ -303,6 +332,7 @@ def _point(table: PointTable) -> Point:
         imax_a=table.imax_a,
         transformer=Nameplate(plate.rated_kva, plate.uk_percent, _plate_fact(plate)) if plate else None,
         tariff_class=newest,
+        subs=table.subs,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from edge_agent.audit.disputed import disputed_site
 from edge_agent.audit.lifecycle import Lifecycle, Lifetime, Note, lifetime
 from edge_agent.audit.rerun import parked, rerun
 from edge_agent.audit.study import Studies
@@ -19,8 +20,9 @@ from edge_agent.load.claims import Claims
 from edge_agent.load.days import Days
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.rounds import Rounds, Sampler
-from edge_agent.load.views import Comm, Interval, LoadView, RegisterEvent, Role
-from edge_agent.model import DeviceId, MeterEvent, Ms, PointId
+from edge_agent.load.standings import Standings
+from edge_agent.load.views import Comm, Health, Interval, LoadView, RegisterEvent, Role
+from edge_agent.model import ClockState, DeviceId, MeterEvent, Ms, PointId
 from edge_agent.witness import Witness
 
 GRAVEST = {answer: rank for rank, answer in enumerate((Answer.CLEAR, Answer.BETWEEN, Answer.UNKNOWN, Answer.BREACH))}
@@ -85,15 +87,19 @@ class Core:
         self.blocks = Blocks(ledger.points)
         self.days = Days(((p.id, p.period_ms) for p in ledger.points), site.day_span)
         others = [(s.device, s.point, s.role) for s in samplers if s.role is not Role.METER]
-        self.claims = Claims([*((p.device, p.id, Role.METER) for p in ledger.points), *others])
+        zones = {p.id: p.zone for p in ledger.points}
+        self.claims = Claims([*((p.device, p.id, Role.METER) for p in ledger.points), *others], zones)
+        self.standings = Standings(ledger.points)
         self.studies = Studies(self.topics, self.releases)
         self.lifecycle = Lifecycle(gateway, self.topics, self.releases, site, polls)
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
         self.unknown: dict[PointId, deque[Unknown]] = {}
 
-    def tick(self, snapshot: Snapshot) -> CoreOutcome:
-        """Raises nothing that the site can cause; an error here is a mistake in this program."""
+    def tick(self, snapshot: Snapshot, health: Health | None = None) -> CoreOutcome:
+        """`health`: how the gateway is, now and then.
+
+        Raises nothing that the site can cause; an error here is a mistake in this program."""
         if snapshot.now_ms is None:
             return CoreOutcome(wants=self._wants())
         moved: dict[str, Track] = {}
@@ -113,10 +119,13 @@ class Core:
             self.witness.feed(snapshot.readings)
             self.rounds.feed(snapshot.readings)
             self.claims.feed(snapshot.readings)
-        outcome = self.settle(snapshot.now_ms, snapshot.comms)
+            self.standings.feed(snapshot.readings)
+        outcome = self.settle(snapshot.now_ms, snapshot.comms, snapshot.clock, health)
         return replace(outcome, changed={**moved, **outcome.changed}) if moved else outcome
 
-    def settle(self, now_ms: Ms, comms: Sequence[Comm] = ()) -> CoreOutcome:
+    def settle(
+        self, now_ms: Ms, comms: Sequence[Comm] = (), clock: ClockState | None = None, health: Health | None = None
+    ) -> CoreOutcome:
         """Judge what the ledger has closed; `replay` feeds the ledger itself and calls this."""
         closed = self.gaps.pass_on(self.ledger.close(), now_ms)
         for gap in self.gaps.parked():
@@ -128,12 +137,14 @@ class Core:
         blocks = self.blocks.settle(now_ms)
         self.days.feed(closed)
         days, claims = self.days.settle(now_ms), self.claims.settle()
+        standings = self.standings.settle()
         out = lifetime()
         said: dict[str, list[Verdict]] = {}
-        if closed or events or comms or happened or rounds or blocks or days or claims:
+        if closed or events or comms or happened or rounds or blocks or days or claims or health or standings:
             view = LoadView(
-                now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims
-            )
+                now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims, clock,
+                health, standings,
+            )  # fmt: skip
             said = self._examine(view, studying=True)
             for topic_id, verdicts in said.items():
                 self._remember(topic_id, verdicts)
@@ -182,9 +193,11 @@ class Core:
     def _examine(self, view: LoadView, *, studying: bool = False) -> dict[str, list[Verdict]]:
         """Each topic's verdicts. `studying`: the view is news, from which topics learn; what comes late is none."""
         said: dict[str, list[Verdict]] = {}
+        doubted = disputed_site(self._site, self.lifecycle.disputed())
         for topic in self.topics:
-            shown = self.studies.shown(topic.id, view, self._site) if studying else view
-            said[topic.id] = list(topic.examine(shown, self._site, self.releases[topic.id]))
+            site = self._site if topic.disputes else doubted
+            shown = self.studies.shown(topic.id, view, site) if studying else view
+            said[topic.id] = list(topic.examine(shown, site, self.releases[topic.id]))
         return said
 
     def _rerun(self, now_ms: Ms, out: Lifetime) -> list[Interval]:

@@ -444,6 +444,7 @@ class Ratings:
     transformer_va: float | None
     facts: tuple[Fact, ...] = ()
     plate: Fact | None = None  # the nameplate of the transformer, and how far it can be relied on
+    k: float | None = None  # CT times VT ratio in force; 1 for a direct meter
 
     @property
     def phases(self) -> tuple[int, ...]:

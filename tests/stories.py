@@ -64,6 +64,11 @@ class Office:
     def _new(self) -> Lifecycle:
         return Lifecycle("gw-1", self.topics, self.releases, self.archive, {"p": POLL_MS})
 
+    def move_to(self, archive: Archive) -> None:
+        """To another site, before anything has been looked at."""
+        self.archive = archive
+        self.life = self._new()
+
     def _done(self, out: Lifetime) -> list[str]:
         self.saved |= {id_: json.dumps(track.to_plain()) for id_, track in out.changed.items()}
         if self.forgetful:

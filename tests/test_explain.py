@@ -21,6 +21,7 @@ from edge_agent.settings import config_files, load_site
 from edge_agent.words import say, sentences
 from tests.on_rounds import at_fault
 from tests.test_audit_capacity import PLAYERS as CAPACITY
+from tests.test_metering_stories import PLAYERS as METERING
 
 ROOT = Path(__file__).parent.parent
 RELEASES = releases_of(config_files(), "cn-sg-meter")
@@ -79,7 +80,8 @@ def view_of(topic: str) -> LoadView:
     view = at_fault(topic, END, "factory")
     month = Month("factory", END - 30 * 86_400_000, END, (0, 9, *[0] * 148), 25, ())
     return LoadView(
-        END, closed, (fell,), (silent,), said, said, view.rounds, view.blocks, (), view.claims, (month,)
+        END, closed, (fell,), (silent,), said, said, view.rounds, view.blocks, (), view.claims,
+        studied=(month,),
     )  # fmt: skip
 
 
@@ -108,7 +110,7 @@ def data_of(topic: AuditTopic, release: Release, archive: Archive, site: Any) ->
     return {**plain, "severity": "notice", "time": "2026-02-25T06:15:00.000Z"}
 
 
-@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys()))
+@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys()))
 def test_every_topic_can_be_explained(topic, archive, in_kw, site):
     if topic == "cap-demand-over":  # a contract in kW
         archive = in_kw

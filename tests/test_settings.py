@@ -165,6 +165,7 @@ def test_every_sentence_is_used_by_a_test():
 OTHERS = {
     *("file_absent", "file_unreadable", "file_is_folder", "file_too_large", "not_utf8"),
     *("broken_profile", "other_driver", "refused", "tariff_empty"),
+    *("unknown_sub", "sub_twice", "sub_of_itself"),
     *("register_meter_says", "register_object", "register_class", "record_place"),
     *("register_item", "register_kind", "register_octets", "register_digits"),
     *("register_oad", "register_value", "extra_missing"),
@@ -212,6 +213,20 @@ def test_two_points_of_one_meter(checked: Checked):
     (mistake,) = checked(SITE + second)
     assert (mistake.code, mistake.key_path, mistake.line) == ("device_twice", "point[annex].meter", 37)
     assert "point[factory].meter" in mistake.wrong
+
+
+@pytest.mark.parametrize(
+    ("subs", "code"),
+    [('["anex"]', "unknown_sub"), ('["factory"]', "sub_of_itself"), ('["annex", "annex"]', "sub_twice")],
+)
+def test_meters_behind_a_main_meter_are_points_of_their_own(checked: Checked, subs: str, code: str):
+    second = SITE[SITE.index("[[point]]") :].replace('"factory"', '"annex"').replace('meter = "m1"', 'ct_device = "m2"')
+    device = SITE[SITE.index("[[device]]") : SITE.index("[[point]]")].replace('"m1"', '"m2"')
+    device = device.replace("unit = 1", "unit = 2")
+    whole = SITE.replace("[[point]]", f"{device}[[point]]", 1) + second
+    assert checked(whole.replace('meter = "m1"', 'meter = "m1"\nsubs = ["annex"]', 1)) == []
+    (mistake,) = checked(whole.replace('meter = "m1"', f'meter = "m1"\nsubs = {subs}', 1))
+    assert (mistake.code, mistake.key_path) == (code, "point[factory].subs")
 
 
 def test_a_line_with_meters_of_two_protocols(tmp_path: Path, config: ConfigFiles):

@@ -19,6 +19,7 @@ from edge_agent.app.evaluating import Evaluating
 from edge_agent.app.identity import Identity, identity_of
 from edge_agent.app.keeping import STATE_EVERY_MS, Keeping
 from edge_agent.app.recalling import recall
+from edge_agent.app.selfcheck import SelfCheck
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
@@ -121,6 +122,7 @@ class Agent:
         )  # fmt: skip
         self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
         self.watchdog = Watchdog(self.store, self.pollers)
+        self.selfcheck = SelfCheck()
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class Agent:
         if not self._recalled and snapshot.now_ms is not None:
             self._recalled = True
             recall(self.core, self.store, self.archive, snapshot.now_ms)
-        outcome = self.core.tick(snapshot)
+        outcome = self.core.tick(snapshot, self.selfcheck.look(snapshot, self.store.stats()))
         self._confirm(outcome.wants, snapshot.bt_ms)
         if snapshot.now_ms is not None:
             self.backfilling.follow(outcome.missing, snapshot.now_ms)

@@ -105,6 +105,17 @@ class Lifecycle:
         tracks = self.tracks.values() if point is None else self._by_point.get(point, {}).values()
         return [t.finding for t in tracks if t.finding is not None and t.finding.active]
 
+    def disputed(self) -> dict[PointId, frozenset[str]]:
+        """Per point the facts of the archive that open findings say are not so."""
+        found: dict[PointId, set[str]] = {}
+        disputing = {t.id for t in self._topics.values() if t.disputes}
+        for track in self.tracks.values():
+            if track.topic not in disputing or track.finding is None or not track.finding.active:
+                continue
+            if fact := track.finding.measured.get("disputed"):
+                found.setdefault(track.point, set()).add(str(fact))
+        return {point: frozenset(facts) for point, facts in found.items()}
+
     # -- verdicts in --------------------------------------------------------------------------------------------
 
     def judge(self, verdicts: Iterable[Verdict], topic: str, out: Lifetime) -> None:
@@ -461,7 +472,7 @@ class Lifecycle:
         for other in self._by_point.get(track.point, {}).values():
             if other.finding is None or not other.finding.active:
                 continue
-            if topic is not None and other.topic in topic.blinded_by:
+            if topic is not None and any(_blinds(other, name) for name in topic.blinded_by):
                 return replace(verdict, answer=Answer.UNKNOWN, reason=f"blinded_by:{other.topic}")
             if other.topic == above:
                 return replace(verdict, answer=Answer.UNKNOWN, reason=f"superseded_by:{above}")
@@ -560,6 +571,12 @@ class Lifecycle:
     def _id(self, track: Track, episode: str) -> str:
         parts = (self._gateway, track.point or "-", track.topic, track.key.replace("/", "."), episode)
         return ".".join(p for p in parts if p)
+
+
+def _blinds(other: Track, name: str) -> bool:
+    """`"met-fly"`, or `"dat-clock>300"`: once it has been above that."""
+    topic, _, least = name.partition(">")
+    return other.topic == topic and (not least or (other.finding is not None and other.finding.worst > float(least)))
 
 
 def lifetime() -> Lifetime:

@@ -167,6 +167,7 @@ class Site(Protocol):
     """What topics and the life of a finding ask of the archive. Times are UTC ms; None is "unknown"."""
 
     def capacity(self, point: PointId, start_ms: Ms, end_ms: Ms) -> Capacity | None: ...
+    def meter_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]: ...
     def k_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]: ...
     def serial(self, point: PointId, at_ms: Ms) -> Fact | None: ...
     def accepted(self, point: PointId, at_ms: Ms) -> bool: ...
@@ -180,6 +181,7 @@ class Site(Protocol):
     def tariff_class(self, point: PointId, at_ms: Ms) -> Fact | None: ...
     def joined(self, point: PointId) -> date | None: ...
     def terms(self, point: PointId, at_ms: Ms) -> Terms | None: ...
+    def subs(self, point: PointId) -> tuple[PointId, ...]: ...
     def facts_version(self, point: PointId) -> str: ...
 
 
@@ -189,6 +191,9 @@ class AuditTopic:
 
     `blinded_by`: topics whose open finding on a point makes this one unable to say. `biased_by`: topics whose open
     finding means that what this one measured is too low, and is marked so. `study`: what it has to remember.
+
+    `"dat-clock>300"` among `blinded_by`: only once what was measured there has been above. `disputes`: while a finding
+    is open, the fact of the archive that its `measured` names as `disputed` is in conflict for all other topics.
     """
 
     id: str
@@ -197,6 +202,7 @@ class AuditTopic:
     blinded_by: tuple[str, ...] = ()
     biased_by: tuple[str, ...] = ()
     study: Callable[[Release], Study] | None = None
+    disputes: bool = False
 
 
 def grade(release: Release, low: float, high: float) -> Answer:

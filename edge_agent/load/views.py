@@ -11,7 +11,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from edge_agent.model import DeviceId, Frame, LinkId, Ms, PointId, Quantity
+from edge_agent.model import ClockState, DeviceId, Frame, LinkId, Ms, PointId, Quantity
 
 
 class Band(NamedTuple):
@@ -229,6 +229,33 @@ class Claim:
     at_ms: Ms
     again: bool
     frame: Frame | None = None
+    ahead_ms: Ms | None = None  # of a clock: by how much it was ahead of `at_ms`
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The total register of a meter beside its rate registers, at about one instant, as the meter shows them (no K).
+
+    `spread_ms`: how far the readings lie apart. `step`: the largest of theirs, Wh.
+    """
+
+    point: PointId
+    device: DeviceId
+    at_ms: Ms
+    spread_ms: Ms
+    values: Mapping[Quantity, float]
+    step: float
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How the gateway itself is, as far as it is known; looked at once a minute."""
+
+    backlog: float | None = None  # share of the store's quota that is used while the centre owes acknowledgements
+    oldest_s: float | None = None  # age of the oldest message that the centre has not acknowledged; 0: none
+    disk_free_mib: float | None = None  # under the store
+    unsynced_s: float | None = None  # since when the clock has been without a source
+    owed: int = 0  # messages that the centre has not acknowledged
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +274,10 @@ class LoadView:
     blocks: Sequence[Block] = ()
     days: Sequence[Day] = ()
     claims: Sequence[Claim] = ()
+    clock: ClockState | None = None
+    """How well the gateway's own clock is known; None where nobody says, as in recorded data."""
+    health: Health | None = None
+    standings: Sequence[Standing] = ()
     studied: Sequence[Any] = ()
     """What the topic's own study has found with this tick: see `audit.study`."""
     confirmed_ms: Mapping[PointId, Ms] = field(default_factory=dict)

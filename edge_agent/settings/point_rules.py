@@ -38,6 +38,7 @@ def check_points(site: Given, report: Report) -> None:
     points = site.tables("point")
     once(points, report)
     _check_roles(site, points, report)
+    _check_subs(points, report)
     calendars = [c.get("id") for c in site.tables("calendar") if c.get("id")]
     for point in points:
         zone = _check_zone(point, report)
@@ -81,6 +82,29 @@ def _check_roles(site: Given, points: list[Given], report: Report) -> None:
     for device in site.tables("device"):
         if device.get("id") and device.get("id") not in used:
             report.hint("device_unused", device.at("id"), device=device.get("id"))
+
+
+def _check_subs(points: list[Given], report: Report) -> None:
+    """The meters behind a main meter are points of their own, each behind one main meter, and none behind itself."""
+    known = [p.get("id") for p in points if p.get("id")]
+    behind: dict[str, str] = {}
+    for point in points:
+        own = point.get("id") or ""
+        for sub in point.get("subs") or ():
+            if sub not in known:
+                report.add("unknown_sub", point.at("subs"), written=sub, right=choose(sub, known))
+            elif sub in behind:
+                report.add("sub_twice", point.at("subs"), sub=sub, other=behind[sub])
+            elif sub in {own, *_mains_of(own, behind)}:
+                report.add("sub_of_itself", point.at("subs"), sub=sub)
+            else:
+                behind[sub] = own
+
+
+def _mains_of(point: str, behind: dict[str, str]) -> Iterator[str]:
+    while point in behind:
+        point = behind[point]
+        yield point
 
 
 def _check_zone(point: Given, report: Report) -> ZoneInfo | None:

@@ -279,6 +279,7 @@ class PointTable(Table, frozen=True, kw_only=True):
     wiring: Literal["3p4w", "3p3w", "1p2w"]
     meter: Id | None = None
     ct_device: Id | None = None
+    subs: tuple[Id, ...] = ()
     consumer_no: Code | None = None
     supply_org: Code | None = None
     metering_point: Code | None = None
