@@ -11,7 +11,9 @@ from types import TracebackType
 from urllib.parse import quote
 
 from edge_agent.evidence import ChainReport, verify
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.store.errors import StoreDamaged, StoreLocked, StoreMissing, StoreUnreadable, means_damage, primary_code
+from edge_agent.store.evidence_rows import evidence_of
 from edge_agent.store.listing import bodies_of, finding_bodies, latest_steps
 from edge_agent.store.rows import Meta, meta_of
 from edge_agent.store.schema import SCHEMA, check_schema
@@ -63,6 +65,13 @@ class StoreReader:
         """The messages of one finding as they were sent, oldest first; none for an id that is not known."""
         try:
             return bodies_of(self._connection, finding)
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
+
+    def evidence(self, finding: str) -> list[Frozen]:
+        """The frozen facts of each step of a finding, by step; none for an id that is not known."""
+        try:
+            return evidence_of(self._connection, finding)
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
 
