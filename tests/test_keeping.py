@@ -16,6 +16,7 @@ from edge_agent.archive import Archive
 from edge_agent.assembly import core_of
 from edge_agent.audit.track import Track
 from edge_agent.core import CoreOutcome
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.image import Snapshot
 from edge_agent.model import ClockQuality, ClockState, Letter, Quantity, Reading, Sealed, Severity
 from edge_agent.settings import config_files, device_specs, load_site
@@ -45,6 +46,7 @@ class Shelf:
         ledger: Sequence[tuple[str, bytes]],
         *,
         urgent: bool,
+        evidence: Sequence[Frozen] = (),
     ) -> Future[list[Sealed]]:
         self.urgent.append(urgent)
         future: Future[list[Sealed]] = Future()

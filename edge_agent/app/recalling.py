@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import structlog
 
@@ -19,7 +21,13 @@ MOST = 50_000
 _DAY_MS = 86_400_000
 
 
-def recall(core: Core, store: Store, archive: Archive, now_ms: Ms) -> int:
+def recall(
+    core: Core,
+    store: Store,
+    archive: Archive,
+    now_ms: Ms,
+    taken: Callable[[list[Interval]], None] = lambda intervals: None,
+) -> int:
     """Yesterday and today as they were stored, into the core's days; how many intervals that were.
 
     Yesterday may be told a second time: whoever learns from days passes over those that he has seen.
@@ -35,6 +43,7 @@ def recall(core: Core, store: Store, archive: Archive, now_ms: Ms) -> int:
         return 0
     intervals = [i for row in rows if row.point in archive.points and (i := interval_from(row)) is not None]
     core.days.restore(intervals)
+    taken(intervals)
     return len(intervals)
 
 

@@ -23,24 +23,24 @@ def finding_rows(site: Site) -> list[dict[str, Any]]:
     try:
         return list(ask(Path(site.paths.runtime), "findings"))
     except NoAgent:
-        with _reader(site) as reader:
+        with reader_of(site) as reader:
             return [plain_row(row) for row in reader.findings()]
     except ControlError as reason:
         raise click.ClickException(str(reason)) from None
 
 
-def explained(site: Site, finding: str) -> list[str]:
+def explained(site: Site, finding: str, lang: str = "en") -> list[str]:
     """The finding in plain words. Raises `ClickException` when there is no such finding."""
     try:
-        return list(ask(Path(site.paths.runtime), "explain", finding=finding))
+        return list(ask(Path(site.paths.runtime), "explain", finding=finding, lang=lang))
     except NoAgent:
-        with _reader(site) as reader:
+        with reader_of(site) as reader:
             steps = steps_of(reader.steps(finding))
     except ControlError as reason:
         raise click.ClickException(str(reason)) from None
     if not steps:
         raise click.ClickException(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
-    return explain(steps)
+    return explain(steps, lang)
 
 
 def show_findings(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -133,7 +133,8 @@ def ahead(seconds: float | None) -> str:
 
 
 @contextmanager
-def _reader(site: Site) -> Iterator[StoreReader]:
+def reader_of(site: Site) -> Iterator[StoreReader]:
+    """The store as it lies on the disk. Raises `ClickException`."""
     try:
         with Store.read_only(Path(site.paths.state) / "findings.db") as reader:
             yield reader

@@ -161,6 +161,7 @@ class FindingData(Closed, frozen=True, kw_only=True):
     counts: Annotated[list[Count], described("over the episode so far")]
     facts: Annotated[list[FactUsed], described("the facts of the archive it rests on")]
     action: Annotated[Action | UnsetType, described("what could be done next")] = UNSET
+    evidence: Annotated[Digest | UnsetType, described("of the frozen bundle of this step, sent on request")] = UNSET
     iec: Annotated[EventCode | UnsetType, described("IEC 61968-9 EndDeviceEventType")] = UNSET
     anomaly: Annotated[Text | UnsetType, described("the acquisition system's name of the anomaly")] = UNSET
 

@@ -11,6 +11,7 @@ import msgspec
 from edge_agent.store.shapes import FindingRow
 
 FINDING_KIND = "finding"
+CASE_KIND = "case"
 
 
 def finding_bodies(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
@@ -26,6 +27,22 @@ def bodies_of(connection: sqlite3.Connection, finding: str) -> list[bytes]:
     named = finding.encode()
     bodies = [body for query in (earlier, chain) for (body,) in connection.execute(query, (FINDING_KIND, named))]
     return [body for body in bodies if (row := _row(0, body)) is not None and row.finding == finding]
+
+
+def latest_cases(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """The `data` of the last case told of each point."""
+    found: dict[str, dict[str, Any]] = {}
+    for query in (
+        "SELECT body FROM chain WHERE kind = ? ORDER BY seq DESC",
+        "SELECT body FROM earlier WHERE kind = ? ORDER BY n DESC",
+    ):
+        for (body,) in connection.execute(query, (CASE_KIND,)):
+            try:
+                data: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])["data"]
+                found.setdefault(data["point"], data)
+            except (msgspec.DecodeError, KeyError, TypeError):
+                continue
+    return list(found.values())
 
 
 def latest_steps(records: Iterable[tuple[int, bytes]], limit: int) -> list[FindingRow]:
