@@ -71,13 +71,26 @@ def show_status(state: Mapping[str, Any]) -> None:
     for point in state["points"]:
         trial = "on trial" if point["trial"] else "accepted"
         load = f"load rate {100 * point['load_rate']:.1f} %" if point["load_rate"] is not None else "load rate unknown"
-        click.echo(f"point {point['id']}: {trial}, {load}")
+        click.echo(f"point {point['id']}: {trial}, {load}{_figures(point)}")
         for topic in point["topics"]:
             click.echo(f"  {topic['topic']}: {topic['said']}")
         for unknown in point["unknown"][-SHOWN_UNKNOWN:]:
             click.echo(f"  not known: {unknown['from']} to {unknown['to']}: {unknown['said']}")
         for finding in point["open"]:
             click.echo(f"  open: {finding['finding']} ({finding['severity']})")
+
+
+def _figures(point: Mapping[str, Any]) -> str:
+    """The rest of the picture, as far as it is known."""
+    said = ""
+    for name, unit in (("demand_w", "kW"), ("demand_va", "kVA")):
+        if point[name] is not None:
+            said += f", {point[name][1] / 1000:.1f} {unit}"
+    if point["power_factor"] is not None:
+        said += f", power factor {point['power_factor']:.2f}"
+    if point["completeness"] is not None:
+        said += f", {100 * point['completeness']:.0f} % of today is vouched for"
+    return said
 
 
 def show_field(state: Mapping[str, Any], out: TextIO | None = None, *, width: int | None = None) -> None:

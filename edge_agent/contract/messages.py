@@ -322,6 +322,17 @@ class PointState(Closed, frozen=True, kw_only=True):
     load: Annotated[
         NotNegative | UnsetType, described("demand over running capacity, in steps of 0.1; absent: unknown", "1")
     ] = UNSET
+    end: Annotated[Time | UnsetType, described("end of the block that p, s and pf are of, UTC")] = UNSET
+    p: Annotated[
+        tuple[float, float, float] | UnsetType, described("active power: low, value, high; primary side", "W")
+    ] = UNSET
+    s: Annotated[
+        tuple[float, float, float] | UnsetType, described("apparent power: low, value, high; primary side", "VA")
+    ] = UNSET
+    pf: Annotated[Share | UnsetType, described("power factor of the block's means; absent: unknown", "1")] = UNSET
+    completeness: Annotated[Share | UnsetType, described("of the local day so far, what readings vouch for", "1")] = (
+        UNSET
+    )
     findings: Annotated[list[OpenFinding], described("open now")]
 
 
