@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
+import structlog
 from msgspec import UNSET
 
 from edge_agent.app.identity import Identity
@@ -21,6 +22,7 @@ from edge_agent.explain_case import next_of, reason_of
 from edge_agent.image import Snapshot
 from edge_agent.model import Letter, Ms, PointId
 
+log = structlog.get_logger()
 REASON_MOST = 500
 
 
@@ -51,7 +53,15 @@ class Casing:
         for step in steps:
             if step.point in self._archive.points:
                 by_point.setdefault(step.point, []).append(step)
-        return [x for p, mine in by_point.items() if (x := self._letter(p, mine, snapshot)) is not None]
+        letters: list[Letter] = []
+        for point, mine in by_point.items():
+            try:
+                letter = self._letter(point, mine, snapshot)
+            except Exception as wrong:  # no picture keeps the findings that it is made of from the centre
+                log.error("case not made", point=point, cause=repr(wrong))
+                continue
+            letters += [] if letter is None else [letter]
+        return letters
 
     def _letter(self, point: PointId, steps: list[Step], snapshot: Snapshot) -> Letter | None:
         last_ms = max(s.time_ms for s in steps)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import Any
 
-import msgspec
 import structlog
 
 from edge_agent.app.boundaries import Latest
@@ -44,7 +43,7 @@ class Gathering:
         self._recent.feed(intervals, ClockQuality.SYNCED)
 
     def freeze(self, step: Step, said: Mapping[str, Any], clock: ClockState) -> Frozen | None:
-        """None where there is too much of it, which is said in the log: the finding goes without."""
+        """None where it cannot be frozen, which is said in the log: the finding goes without."""
         start_ms = _instant(step.measured.get("start_ms"), step.time_ms)
         end_ms = max(_instant(step.measured.get("end_ms"), step.time_ms), start_ms)
         point = self._archive.points.get(step.point)
@@ -69,8 +68,8 @@ class Gathering:
                 shown=self._shown(devices),
             )
             return freeze(step.finding, step.n, plain)
-        except (ValueError, TypeError, msgspec.EncodeError) as wrong:  # a number or text that no document holds
-            log.error("evidence not frozen", finding=step.finding, step=step.n, cause=str(wrong))
+        except Exception as wrong:  # whatever a topic measured: no bundle keeps its finding from the centre
+            log.error("evidence not frozen", finding=step.finding, step=step.n, cause=repr(wrong))
             return None
 
     def _devices(self, step: Step) -> list[DeviceId]:
