@@ -57,18 +57,33 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Any:
             rows = json.loads(verb("findings", "--json", "--site", site).stdout)
             return [r for r in rows if r["topic"] == "cap-over-contract" and not r["active"]]
 
+        cases = wait_until(
+            lambda: json.loads(verb("cases", "--json", "--site", site).stdout), 60, "a point with something open"
+        )
+        case = verb("case", "factory", "--lang", "zh", "--site", site)
         (row,) = wait_until(over, 60, "an overload ends")
         finding = row["finding"]
         running, stopped = folder / "running.zip", folder / "stopped.zip"
         asked = verb("evidence", finding, "-o", running, "--site", site)
         sent = verb("evidence", finding, "--send", "--site", site)
-        case = verb("case", "factory", "--json", "--site", site)
         assert play.agent.stop() == 0
         read = verb("evidence", finding, "-o", stopped, "--site", site)
         yield {"finding": finding, "site": site, "running": running, "stopped": stopped, "asked": asked,
-               "sent": sent, "read": read, "case": case}  # fmt: skip
+               "sent": sent, "read": read, "cases": cases, "case": case}  # fmt: skip
     finally:
         play.end()
+
+
+def test_the_case_of_the_point_is_told_by_the_agent_and_from_its_store(lived):
+    (case,) = lived["cases"]
+    assert case["point"] == "factory"
+    assert [c["cause"] for c in case["causes"]] == ["load-grown"]
+    assert [f["finding"] for f in case["findings"]] == [lived["finding"]]
+    assert "负荷已超出合同约定" in lived["case"].stdout
+    after = verb("case", "factory", "--json", "--site", lived["site"])
+    assert json.loads(after.stdout)["causes"] == [], "the store knows that it is over"
+    assert json.loads(verb("cases", "--json", "--site", lived["site"]).stdout) == []
+    assert "no point" in verb("case", "mill", "--site", lived["site"]).stderr
 
 
 def test_the_bundle_is_the_same_from_the_agent_and_from_its_store(lived):
