@@ -38,9 +38,9 @@ class Gathering:
         for row in boundaries:
             self._recent.at_boundary(row.device, row.at_ms, row.body)
 
-    def restore(self, intervals: Iterable[Interval]) -> None:
-        """The blocks of yesterday and today, as they were stored."""
-        self._recent.feed(intervals, ClockQuality.SYNCED)
+    def restore(self, intervals: Iterable[Interval], boundaries: Iterable[BoundaryRow]) -> None:
+        """The blocks of yesterday and today, and the latest registers, as they were stored."""
+        self.feed(intervals, boundaries, ClockQuality.SYNCED)
 
     def freeze(self, step: Step, said: Mapping[str, Any], clock: ClockState) -> Frozen | None:
         """None where it cannot be frozen, which is said in the log: the finding goes without."""
