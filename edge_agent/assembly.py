@@ -17,6 +17,7 @@ from pathlib import Path
 import tomli
 
 from edge_agent.archive import Archive, Point
+from edge_agent.audit.case import CaseError, CaseRules, rules_from
 from edge_agent.audit.release import ReleaseError, release_from
 from edge_agent.audit.topic import AuditTopic, Release
 from edge_agent.core import Core
@@ -88,6 +89,18 @@ def topics_of(releases: Mapping[str, Release]) -> list[AuditTopic]:
             raise ReleaseError(f"{name}: there is no audit topic of that name in this version") from None
         topics.append(module.TOPIC)
     return topics
+
+
+def case_rules_of(config: ConfigFiles) -> CaseRules:
+    """How open findings are read together. Raises `ReleaseError` for a file that cannot be used."""
+    path = config.path("cases.toml")
+    if path is None:
+        raise ReleaseError("config/cases.toml is missing")
+    raw = path.read_bytes()
+    try:
+        return rules_from(tomli.loads(raw.decode()), hashlib.sha256(raw).hexdigest())
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, CaseError) as wrong:
+        raise ReleaseError(f"{path}: {wrong}") from None
 
 
 def load_point(archive: Archive, point: Point, device: DeviceSpec) -> LoadPoint:

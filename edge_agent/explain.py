@@ -22,7 +22,7 @@ def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
     `steps`: the `data` of every step of one finding, first to last, each with the `severity` and `time` of its message.
     """
     last = steps[-1]
-    title = say(f"finding.title.{last['topic']}", lang)
+    title = title_of(last["topic"], lang)
     return [
         f"{title}  [{last['finding']}]",
         *_state(last, lang),
@@ -34,10 +34,18 @@ def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
     ]
 
 
+def title_of(topic: str, lang: str = "en") -> str:
+    """The finding's own title in that language, else the topic's name; a topic that nobody named, by its id."""
+    for code in (f"finding.title.{topic}", f"topic.{topic}"):
+        if code in sentences(lang):
+            return say(code, lang)
+    return say(f"finding.title.{topic}") if f"finding.title.{topic}" in sentences("en") else topic
+
+
 def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     """Code and sentence of what could be done next about a topic's finding."""
     code = f"finding.action.{topic}"
-    return code, say(code, lang)
+    return code, say(code if code in sentences(lang) else "finding.action.generic", lang)
 
 
 def reckoned(estimate: Mapping[str, Any] | None, lang: str = "en") -> list[str]:
@@ -118,6 +126,8 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
         code, fields = f"{by_meter}{_sources(named)}", {**fields, **_event(named, lang)}
     else:
         fields |= _phases(named, lang)
+    if code not in sentences(lang):
+        code, fields = "finding.seen.generic", {**fields, "values": _values(data["measured"])}
     yield say(code, lang, **fields)
     if "source" in named and "coverage" in data:
         source = _text(named, "source")
@@ -147,7 +157,7 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
         value = fact["value"]
         if fact["name"] == "capacity":
             value = _amount(value, data.get("capacity", {}).get("unit", ""))
-        yield say("finding.fact", lang, name=fact["name"], value=value, state=fact["state"], source=fact["source"])
+        yield say("finding.fact", lang, **_fact(fact, value, lang))
     if data["check_archive"]:
         yield say("finding.archive_first", lang)
     if data["trial"]:
@@ -175,9 +185,32 @@ def _history(steps: Sequence[Data], lang: str) -> Iterator[str]:
             lang,
             time=data.get("time") or "?",
             step=say(f"finding.step.{data['step']}", lang),
-            reason=data["reason"],
-            severity=data.get("severity", "?"),
+            reason=_word("reason", data["reason"], lang),
+            severity=_word("severity", data.get("severity", "?"), lang),
         )
+
+
+def _values(measured: Sequence[Data]) -> str:
+    """Every number with the bound that counts, and every text: for a topic without a sentence."""
+    said = []
+    for m in measured:
+        mark, number = next(
+            ((k, m[n]) for k, n in (("≥ ", "low"), ("", "value"), ("≤ ", "high")) if n in m), ("", None)
+        )
+        unit = m.get("unit", "")
+        said.append(f"{m['name']} = {m.get('text') or mark + _amount(number, '' if unit == '1' else unit)}")
+    return "; ".join(said)
+
+
+def _word(kind: str, word: str, lang: str) -> str:
+    """A code of the message in the reader's language; as it is where nobody has a word for it."""
+    code = f"finding.{kind}.{word}"
+    return say(code, lang) if code in sentences("en") else word
+
+
+def _fact(fact: Data, value: Any, lang: str) -> dict[str, Any]:
+    said = {part: _word(f"fact.{part}", fact[part], lang) for part in ("name", "state", "source")}
+    return {**said, "value": value}
 
 
 def _sources(named: Mapping[str, Data]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.fieldbus import raw_of
 from edge_agent.load.points import Timeline, in_force
 from edge_agent.model import UNIT, Gap, Identity, Ms, Outcome, Profile
@@ -40,6 +42,23 @@ def steps_of(bodies: Iterable[bytes]) -> list[Mapping[str, Any]]:
     """The steps of one finding as `explain` wants them, from its messages in order."""
     messages = (msgspec.json.decode(body, type=dict[str, Any]) for body in bodies)
     return [{**m["data"], "severity": m["severity"], "time": m.get("time", "")} for m in messages]
+
+
+def plain_material(bodies: Iterable[bytes], frozen: Iterable[Frozen]) -> dict[str, Any]:
+    """What a bundle of a finding is made from: its messages and what was frozen, exactly as they are stored."""
+    return {
+        "messages": [body.decode() for body in bodies],
+        "frozen": [
+            {"finding": f.finding, "n": f.n, "digest": f.digest, "packed": base64.b64encode(f.packed).decode()}
+            for f in frozen
+        ],
+    }
+
+
+def material_of(plain: Mapping[str, Any]) -> tuple[list[bytes], list[Frozen]]:
+    """Messages and frozen bundles out of `plain_material`."""
+    frozen = [Frozen(f["finding"], f["n"], f["digest"], base64.b64decode(f["packed"])) for f in plain["frozen"]]
+    return [m.encode() for m in plain["messages"]], frozen
 
 
 def plain_outcome(outcome: Outcome, profile: Profile, k: Timeline, now_ms: Ms) -> dict[str, Any]:

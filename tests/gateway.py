@@ -177,7 +177,7 @@ class Centre:
         topic = message.topic.removeprefix(f"{BASE}/up/")
         with self._lock:
             self.heard.append((topic, message.payload, message.retain))
-            if topic in {"record", "finding"}:
+            if topic in {"record", "finding", "case"}:
                 seq = json.loads(message.payload)["seq"]
                 if self.lose(seq):
                     return

@@ -23,6 +23,7 @@ from edge_agent.app import __main__ as service
 from edge_agent.app.agent import EXIT_AGAIN
 from edge_agent.app.watchdog import STUCK_S
 from edge_agent.clock import ReplayedClock, SystemClock
+from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import SOCKET
 from edge_agent.holding import HeldLinks
 from edge_agent.model import ClockQuality, ClockState, Quantity
@@ -93,6 +94,21 @@ def test_the_registers_at_each_boundary_are_kept_with_their_frames(stage):
         assert at_ms > 0
         for asked, answered in row["frames"]:
             assert bytes.fromhex(asked)[7] == bytes.fromhex(answered)[7] == 3, "read holding registers, as on the wire"
+
+
+def test_what_surrounds_a_finding_is_known_again_after_a_restart(stage):
+    stage.start_meters()
+    first = agent_of(stage)
+    assert asyncio.run(lived(first, until=lambda: first.core.interval and first.core.interval["factory"].register)) == 0
+    end_ms = first.core.interval["factory"].end_ms
+    second = agent_of(stage)
+    assert asyncio.run(lived(second, until=lambda: second._recalled)) == 0
+    recent = second.keeping.gathering._recent
+    assert recent.boundary("m-factory", end_ms) == first.keeping.gathering._recent.boundary("m-factory", end_ms)
+    assert recent.boundary("m-factory", end_ms) is not None
+    known = recent.around("factory", end_ms - 900_000, end_ms)["during"]
+    assert [row["end"] for row in known] == [rfc3339(end_ms)]
+    assert "p_w" in known[0]
 
 
 def test_what_another_version_wrote_is_dropped_and_the_agent_starts(stage):

@@ -170,7 +170,9 @@ def test_asyncapi_leads_from_every_operation_to_a_schema_that_is_there():
         for parameter, ref in channel["parameters"].items():
             assert follow(ref["$ref"])["description"]
             assert f"{{{parameter}}}" in address
-        addresses.add(address.format(root="ea", utility="demo", gateway="gw-1", point="factory"))
+        addresses.add(
+            address.format(root="ea", utility="demo", gateway="gw-1", point="factory", finding="gw-1.f.t.2026-03")
+        )
         (message,) = operation["messages"]
         payload = follow(follow(message["$ref"])["$ref"])["payload"]
         assert (documents.FOLDER / payload["schema"]["$ref"]).exists()
@@ -178,6 +180,7 @@ def test_asyncapi_leads_from_every_operation_to_a_schema_that_is_there():
     assert addresses == {
         topics.status, topics.heartbeat, topics.chain("finding"), topics.chain("record"), topics.point("factory"),
         topics.demand, topics.ack, topics.chain("evaluation"), topics.down("feedback"), topics.down("releases"),
+        topics.chain("case"), topics.evidence("gw-1.f.t.2026-03"),
     }  # fmt: skip
 
 

@@ -264,3 +264,24 @@ def test_every_reason_why_something_cannot_be_said_has_its_sentence():
 
 STEP_REASONS = {"witness", "level", "episode", "hold", "period", "superseded", "answered", "day"}
 """Why a step was told: codes of the message, not of a verdict."""
+
+
+def test_a_topic_without_a_sentence_says_what_it_measured(archive, site):
+    data = {**data_of(TOPICS["cap-over-contract"], RELEASES["cap-over-contract"], archive, site), "topic": "xx-new"}
+    for lang, begins in (("en", "Between "), ("zh", "在 ")):
+        lines = explain([data], lang)
+        assert lines[0].startswith("xx-new")
+        (said,) = [line for line in lines if "apparent_va = ≥ 262 kVA" in line]
+        assert said.startswith(begins)
+
+
+@pytest.mark.parametrize("topic", sorted(TOPICS))
+def test_every_topic_is_explained_in_chinese_with_the_same_figures(topic, archive, in_kw, site):
+    used = in_kw if topic == "cap-demand-over" else archive
+    data = data_of(TOPICS[topic], RELEASES[topic], used, site)
+    text = "\n".join(explain([data], "zh"))
+    assert "{" not in text
+    for word in ("窃" + "电", "绕" + "越", "违" + "法"):
+        assert word not in text
+    if f"finding.seen.{topic}" in sentences("zh"):
+        assert not re.search(r"[A-Za-z]+(?: [A-Za-z]+){4,}", text), "no English sentence is left in it"

@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from edge_agent.app.identity import identity_of
-from edge_agent.app.keeping import AGAIN_MS, HELD_MAX, STATE_EVERY_MS, Keeping
+from edge_agent.app.keeping import AGAIN_MS, EVIDENCE_HELD_MAX, HELD_MAX, STATE_EVERY_MS, Keeping
 from edge_agent.archive import Archive
 from edge_agent.assembly import core_of
 from edge_agent.audit.track import Track
 from edge_agent.core import CoreOutcome
+from edge_agent.evidence.frozen import Frozen, freeze
 from edge_agent.image import Snapshot
 from edge_agent.model import ClockQuality, ClockState, Letter, Quantity, Reading, Sealed, Severity
 from edge_agent.settings import config_files, device_specs, load_site
@@ -36,6 +37,7 @@ class Shelf:
         self.ledger: list[tuple[str, bytes]] = []
         self.trimmed: list[str] = []
         self.urgent: list[bool] = []
+        self.evidence: list[Frozen] = []
         self.open: list[tuple[Future[list[Sealed]], Any]] = []
 
     def record(
@@ -45,8 +47,10 @@ class Shelf:
         ledger: Sequence[tuple[str, bytes]],
         *,
         urgent: bool,
+        evidence: Sequence[Frozen] = (),
     ) -> Future[list[Sealed]]:
         self.urgent.append(urgent)
+        self.evidence += () if self.full else evidence
         future: Future[list[Sealed]] = Future()
         self.open.append((future, (letters, tracks, ledger)))
         if not self.slow:
@@ -173,6 +177,20 @@ def test_what_a_full_disk_did_not_take_is_held_and_told_once_and_in_order(shelf)
     assert list(shelf.tracks) == [track.id]
     assert len({key for key, _ in shelf.ledger}) == len(shelf.ledger) > 0, "no state was left out, none came twice"
     assert [key for key, _ in shelf.ledger] == sorted(key for key, _ in shelf.ledger)
+
+
+def test_what_a_finding_rests_on_is_held_with_it_and_bounded(shelf):
+    keeper = keeping(shelf)
+    shelf.full = True
+    keeper._evidence = [freeze(f"f{n}", 1, {"n": n}) for n in range(EVIDENCE_HELD_MAX + 5)]
+    keeper.write([letter("1")], 0)
+    keeper.write([letter("2")], AGAIN_MS)
+    assert shelf.evidence == []
+    shelf.full = False
+    keeper.write([], 2 * AGAIN_MS + 1)
+    keeper.write([], 3 * AGAIN_MS + 2)
+    assert shelf.letters == ["1", "2"]
+    assert [f.finding for f in shelf.evidence] == [f"f{n}" for n in range(EVIDENCE_HELD_MAX)]
 
 
 def test_a_later_state_never_overtakes_an_earlier_one(shelf):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Literal
 
 import pytest
 
+from edge_agent.contract.evidence import pieces
+from edge_agent.evidence.frozen import freeze
 from edge_agent.model import ClockQuality
 from edge_agent.uplink import mqtt, uplink
 from tests.broker import Broker
@@ -60,6 +63,28 @@ def test_everything_reaches_the_centre_in_order_and_is_done_when_it_says_so(mosq
         order = [topic for topic, _, _ in centre.heard]
         assert order.index("demand") > max(n for n, topic in enumerate(order) if topic == "record")
         assert centre.check_everything() == {"status", "heartbeat", "points", "record", "demand"}
+        centre.close()
+
+    asyncio.run(story())
+
+
+def test_evidence_goes_in_pieces_after_the_chain_and_again_where_nobody_confirmed_it(mosquitto: Factory):
+    broker = mosquitto()
+    frozen = freeze("gw-1.f.t.2026-03", 1, {"noise": [hashlib.sha512(b"%d" % n).hexdigest() for n in range(1500)]})
+    told = list(pieces(frozen.finding, frozen.n, frozen.digest, frozen.packed))
+    assert len(told) > 2
+
+    async def story() -> None:
+        gateway = Gateway(broker.port)
+        centre = Centre(broker.port, gateway.outbox.epoch)
+        assert gateway.uplink.send_evidence(frozen.finding, told), "they wait for a connection"
+        assert not gateway.uplink.send_evidence(frozen.finding, told * 500), "and there is an end to what waits"
+        async with gateway.running():
+            gateway.write(3)
+            topic = f"evidence/{frozen.finding}"
+            await until(lambda: len(set(centre.topics(topic))) == len(told))
+        assert set(centre.topics(topic)) == set(told)
+        assert "evidence" in centre.check_everything()
         centre.close()
 
     asyncio.run(story())

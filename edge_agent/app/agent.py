@@ -14,6 +14,7 @@ import structlog
 
 from edge_agent.app.answers import Answers
 from edge_agent.app.backfilling import BackFilling
+from edge_agent.app.casing import Casing
 from edge_agent.app.documents import Documents
 from edge_agent.app.evaluating import Evaluating
 from edge_agent.app.identity import Identity, identity_of
@@ -23,7 +24,7 @@ from edge_agent.app.selfcheck import SelfCheck
 from edge_agent.app.watchdog import Watchdog
 from edge_agent.app.witnessing import Witnessing
 from edge_agent.archive import Archive
-from edge_agent.assembly import core_of, keyset_of, shelf_of
+from edge_agent.assembly import case_rules_of, core_of, keyset_of, shelf_of
 from edge_agent.clock import ScaledClock, SystemClock
 from edge_agent.contract import envelope
 from edge_agent.contract.records import Boot, TimeFix, Tombstone, record_letter
@@ -99,10 +100,12 @@ class Agent:
         self._exit_code = EXIT_OK
         self._trouble = ""
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.casing = Casing(self.core, self.archive, self.identity, case_rules_of(config))
         self.store = self._open_store()
         self.keeping = Keeping(
-            self.core, self.store, self.archive, self.identity, latest=self.image.latest, committed=self._on_commit
-        )
+            self.core, self.store, self.archive, self.identity, latest=self.image.latest, casing=self.casing,
+            committed=self._on_commit,
+        )  # fmt: skip
         keyset = keyset_of(Path(site.paths.signers))
         self.evaluating = Evaluating(
             self.core, self.store, self.archive, self.identity, self.clock, keyset, self.keeping.write
@@ -120,7 +123,10 @@ class Agent:
                 "feedback": self.evaluating.hear, "releases": self.receiving.hear,
             },
         )  # fmt: skip
-        self.answers = Answers(devices, self.core, self.store, self.clock, self.documents, self.pollers)
+        self.answers = Answers(
+            devices, self.core, self.store, self.clock, self.documents, self.pollers, self.casing,
+            self.uplink.send_evidence,
+        )  # fmt: skip
         self.watchdog = Watchdog(self.store, self.pollers)
         self.selfcheck = SelfCheck()
 
@@ -200,7 +206,7 @@ class Agent:
         self._offset_ms = snapshot.clock.offset_ms
         if not self._recalled and snapshot.now_ms is not None:
             self._recalled = True
-            recall(self.core, self.store, self.archive, snapshot.now_ms)
+            recall(self.core, self.store, self.archive, snapshot.now_ms, self.keeping.gathering.restore)
         outcome = self.core.tick(snapshot, self.selfcheck.look(snapshot, self.store.stats()))
         self._confirm(outcome.wants, snapshot.bt_ms)
         if snapshot.now_ms is not None:

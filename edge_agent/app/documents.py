@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from math import isnan
+from dataclasses import dataclass, field
+from math import ceil, floor, isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from edge_agent.app.fieldstate import FieldState
 from edge_agent.app.identity import Identity
+from edge_agent.app.operations import PointPicture, picture_of
 from edge_agent.archive import Archive
 from edge_agent.audit.topic import Verdict
 from edge_agent.contract.messages import (
@@ -32,6 +33,7 @@ from edge_agent.contract.shapes import rfc3339
 from edge_agent.core import Core
 from edge_agent.fieldbus import FieldLine
 from edge_agent.image import ProcessImage
+from edge_agent.load.views import Band
 from edge_agent.model import ClockState, LinkId, Ms, PointId
 from edge_agent.poller import Poller
 from edge_agent.ports import Clock
@@ -59,6 +61,7 @@ class Documents:
     ack: str
     started_bt_ms: Ms
     uplink: Callable[[], Uplink]
+    _told: dict[PointId, tuple[PointState, bytes]] = field(default_factory=dict)
 
     # -- to the centre ------------------------------------------------------------------------------------------
 
@@ -112,34 +115,42 @@ class Documents:
         )
 
     def points(self) -> Mapping[str, bytes]:
-        return {p: msgspec.json.encode(self._point(p)) for p in self.archive.points}
+        return {p: self._point(p) for p in self.archive.points}
 
-    def _point(self, point: PointId) -> PointState:
-        """Says nothing that changes by itself: it is sent when it differs from what was sent."""
-        now_ms = self._now_ms()
-        rate = self.load_rate(point)
-        return PointState(
-            state="accepted" if now_ms is not None and self.archive.accepted(point, now_ms) else "trial",
+    def picture(self, point: PointId) -> PointPicture:
+        """运营动态 of one point."""
+        return picture_of(point, self.core, self.archive, self._now_ms())
+
+    def _point(self, point: PointId) -> bytes:
+        """What stood when something of it last changed: findings, acceptance, or a step of its load.
+
+        The figures beside these change with every block, and are no reason to send it again.
+        """
+        picture = self.picture(point)
+        rate, pf, whole = picture.load_rate, picture.power_factor, picture.completeness
+        state = PointState(
+            state="trial" if picture.trial else "accepted",
             load=UNSET if rate is None else round(int(rate / LOAD_STEP) * LOAD_STEP, 1),
             findings=[
                 OpenFinding(
                     finding=f.id, topic=f.id.split(".")[2], severity=cast(Any, f.severity), since=rfc3339(f.opened_ms)
                 )
-                for f in self.core.lifecycle.open_findings(point)
+                for f in picture.open
             ],
         )
-
-    def load_rate(self, point: PointId) -> float | None:
-        """Demand over running capacity of the last closed interval; None where it cannot be said."""
-        interval = self.core.interval.get(point)
-        if interval is None:
-            return None
-        capacity = self.archive.capacity(point, interval.start_ms, interval.end_ms)
-        if capacity is None or capacity.running <= 0:
-            return None
-        bands = (d.apparent if capacity.unit == "VA" else d.active for d in interval.demands)
-        value = next((b.value for b in bands if b is not None and not isnan(b.value)), None)
-        return None if value is None else max(0.0, value) / capacity.running
+        told = self._told.get(point)
+        if told is None or told[0] != state:
+            figures = msgspec.structs.replace(
+                state,
+                at=self._at(),
+                end=UNSET if picture.end_ms is None else rfc3339(picture.end_ms),
+                p=_bounds(picture.active_w),
+                s=_bounds(picture.apparent_va),
+                pf=UNSET if pf is None else round(pf, 2),
+                completeness=UNSET if whole is None else floor(whole * 1000) / 1000,
+            )
+            told = self._told[point] = (state, msgspec.json.encode(figures))
+        return told[1]
 
     # -- to a person --------------------------------------------------------------------------------------------
 
@@ -175,11 +186,16 @@ class Documents:
         }
 
     def _point_for_person(self, point: PointId) -> dict[str, Any]:
-        now_ms = self._now_ms()
+        picture = self.picture(point)
         return {
             "id": point,
-            "trial": now_ms is None or not self.archive.accepted(point, now_ms),
-            "load_rate": self.load_rate(point),
+            "trial": picture.trial,
+            "load_rate": picture.load_rate,
+            "demand_end": None if picture.end_ms is None else rfc3339(picture.end_ms),
+            "demand_w": _plain(picture.active_w),
+            "demand_va": _plain(picture.apparent_va),
+            "power_factor": picture.power_factor,
+            "completeness": picture.completeness,
             "topics": [
                 {"topic": topic, "answer": v.answer.value, "reason": v.reason, "said": self._said(point, v)}
                 for (topic, p), v in sorted(self.core.last.items())
@@ -189,7 +205,7 @@ class Documents:
                 {"from": rfc3339(u.start_ms), "to": rfc3339(u.end_ms), "reason": u.why, "said": say(f"verdict.{u.why}")}
                 for u in self.core.unknown.get(point, ())
             ],
-            "open": [{"finding": f.id, "severity": f.severity} for f in self.core.lifecycle.open_findings(point)],
+            "open": [{"finding": f.id, "severity": f.severity} for f in picture.open],
         }
 
     def _said(self, point: PointId, verdict: Verdict) -> str:
@@ -213,6 +229,18 @@ class Documents:
         return ClockNow(
             quality=cast(Any, state.quality.value), error_ms=UNSET if state.error_ms is None else state.error_ms
         )
+
+
+def _plain(band: Band | None) -> list[float | None] | None:
+    """low, value, high; a bound that is not known is None."""
+    return None if band is None else [round(b, 1) if isfinite(b) else None for b in band]
+
+
+def _bounds(band: Band | None) -> Any:
+    """low, value, high to whole W or VA; absent where one is not known."""
+    if band is None or not all(map(isfinite, band)):
+        return UNSET
+    return floor(band.low), round(band.value), ceil(band.high)
 
 
 def resident_bytes() -> int:

@@ -18,6 +18,8 @@ import msgspec
 import structlog
 
 from edge_agent.app.boundaries import Latest, boundary_rows
+from edge_agent.app.casing import Casing
+from edge_agent.app.gathering import Gathering
 from edge_agent.app.identity import Identity
 from edge_agent.archive import Archive
 from edge_agent.audit.lifecycle import Note
@@ -27,6 +29,7 @@ from edge_agent.contract.demand import demand_row
 from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.records import RegisterSaid, Suppressed, record_letter
 from edge_agent.core import Core, CoreOutcome
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.explain import action_of, reckoned
 from edge_agent.image import Snapshot
 from edge_agent.listing import sentence
@@ -43,6 +46,9 @@ STATE_EVERY_MS = 60_000
 AGAIN_MS = 5_000
 HELD_MAX = 2_000
 """Letters that wait in memory for a store that does not take them; more are counted and given up."""
+
+EVIDENCE_HELD_MAX = 200
+"""Frozen bundles that wait with them, some kilobytes each; a finding whose bundle was given up names its digest."""
 
 KEEP_PERIODS = 3
 
@@ -61,6 +67,7 @@ class _Batch:
     points: frozenset[PointId]
     urgent: bool
     beside: tuple[str, ...] = ()
+    evidence: tuple[Frozen, ...] = ()
 
 
 class Beside(Protocol):
@@ -88,6 +95,7 @@ class Keeping:
         identity: Identity,
         *,
         latest: Latest | None = None,
+        casing: Casing | None = None,
         committed: Callable[[frozenset[PointId]], None] = lambda points: None,
     ) -> None:
         self._core = core
@@ -100,6 +108,9 @@ class Keeping:
         self._k = {p.id: p.k for p in core.ledger.points}
         longest_ms = max((p.period_ms for p in core.ledger.points), default=900_000)
         self._keep_ms = max(KEEP_PERIODS * longest_ms, 2 * WITNESS_EVERY_MS)
+        self.gathering = Gathering(core, archive, self._latest)
+        self._casing = casing
+        self._evidence: list[Frozen] = []
         self._letters: list[Letter] = []
         self._points: frozenset[PointId] = frozenset()
         self._urgent = False
@@ -168,7 +179,12 @@ class Keeping:
     def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""
         self._dirty |= outcome.changed
+        rows = [row for i in outcome.closed if (row := self._row(i, snapshot.clock)) is not None]
+        boundaries = boundary_rows(outcome.closed, self._meters, self._latest, snapshot.clock) if rows else []
+        self.gathering.feed(outcome.closed, boundaries, snapshot.clock.quality)
         letters = [self._finding(s, snapshot) for s in outcome.steps]
+        if self._casing is not None:
+            letters += self._casing.letters(outcome.steps, snapshot)
         letters += [self._suppressed(n, snapshot) for n in outcome.notes]
         letters += [self._register(e, snapshot) for e in outcome.events]
         points = frozenset(s.point for s in outcome.steps if s.point)
@@ -176,9 +192,7 @@ class Keeping:
         self._take_answers(now_bt)  # alone they are no reason to write: each write is answered, and that once more
         if letters or self._due(now_bt, every_ms):
             self.write(letters, now_bt, points=points)
-        rows = [row for i in outcome.closed if (row := self._row(i, snapshot.clock)) is not None]
         if rows:
-            boundaries = boundary_rows(outcome.closed, self._meters, self._latest, snapshot.clock)
             self._store.add_intervals(rows, boundaries)  # telemetry: what is lost here, the store counts
 
     def write(self, letters: Sequence[Letter], now_bt: Ms, *, points: frozenset[PointId] = frozenset()) -> None:
@@ -209,11 +223,14 @@ class Keeping:
             ledger = [*self._ledger, self._delta(now_bt)]
             self._ledger, self._ledger_in_flight = [], True
         beside = {} if self.beside is None else self.beside.take()
-        batch = _Batch(tuple(self._letters), tuple(self._dirty), tuple(ledger), self._points, urgent, tuple(beside))
+        batch = _Batch(
+            tuple(self._letters), tuple(self._dirty), tuple(ledger), self._points, urgent, tuple(beside),
+            tuple(self._evidence),
+        )  # fmt: skip
         tracks = {**{key: _track_blob(track) for key, track in self._dirty.items()}, **beside}
-        self._letters, self._points, self._urgent, self._dirty = [], frozenset(), False, {}
+        self._letters, self._points, self._urgent, self._dirty, self._evidence = [], frozenset(), False, {}, []
         self._state_bt, self._again_bt = now_bt, None
-        written = self._store.record(batch.letters, tracks, batch.ledger, urgent=urgent)
+        written = self._store.record(batch.letters, tracks, batch.ledger, urgent=urgent, evidence=batch.evidence)
         written.add_done_callback(partial(self._answered, batch))
 
     def _delta(self, now_bt: Ms) -> tuple[str, bytes]:
@@ -262,6 +279,7 @@ class Keeping:
             return
         self._letters = [x for batch in failed for x in batch.letters] + self._letters
         self._ledger = [x for batch in failed for x in batch.ledger] + self._ledger
+        self._evidence = ([x for batch in failed for x in batch.evidence] + self._evidence)[:EVIDENCE_HELD_MAX]
         self._points = self._points.union(*(b.points for b in failed))
         self._urgent |= any(b.urgent for b in failed)
         tracks = self._core.lifecycle.tracks
@@ -284,7 +302,7 @@ class Keeping:
         point = self._archive.points.get(step.point)
         start_ms, end_ms = int(step.measured.get("start_ms", step.time_ms)), step.time_ms
         capacity = self._archive.capacity(step.point, start_ms, end_ms) if point is not None else None
-        return finding_letter(
+        letter = finding_letter(
             step,
             site=self._identity.site,
             point=point,
@@ -297,6 +315,11 @@ class Keeping:
             action=action_of(step.topic),
             reckoned=reckoned(step.measured.get("estimate")),
         )
+        frozen = self.gathering.freeze(step, letter.data, snapshot.clock)
+        if frozen is not None:
+            self._evidence.append(frozen)
+            letter.data["evidence"] = frozen.digest
+        return letter
 
     def _suppressed(self, note: Note, snapshot: Snapshot) -> Letter:
         data = Suppressed(topic=note.topic, work_order=note.work_order, key=note.key or msgspec.UNSET)

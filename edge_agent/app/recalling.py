@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 import structlog
 
 from edge_agent.archive import Archive
 from edge_agent.contract.messages import DemandRow
 from edge_agent.core import Core
+from edge_agent.evidence.recent import BOUNDARIES
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
-from edge_agent.store import IntervalRow, Store, StoreError
+from edge_agent.store import BoundaryRow, IntervalRow, Store, StoreError
 
 log = structlog.get_logger()
 
@@ -19,7 +22,13 @@ MOST = 50_000
 _DAY_MS = 86_400_000
 
 
-def recall(core: Core, store: Store, archive: Archive, now_ms: Ms) -> int:
+def recall(
+    core: Core,
+    store: Store,
+    archive: Archive,
+    now_ms: Ms,
+    taken: Callable[[list[Interval], list[BoundaryRow]], None] = lambda intervals, boundaries: None,
+) -> int:
     """Yesterday and today as they were stored, into the core's days; how many intervals that were.
 
     Yesterday may be told a second time: whoever learns from days passes over those that he has seen.
@@ -35,7 +44,19 @@ def recall(core: Core, store: Store, archive: Archive, now_ms: Ms) -> int:
         return 0
     intervals = [i for row in rows if row.point in archive.points and (i := interval_from(row)) is not None]
     core.days.restore(intervals)
+    taken(intervals, _boundaries(core, store, now_ms))
     return len(intervals)
+
+
+def _boundaries(core: Core, store: Store, now_ms: Ms) -> list[BoundaryRow]:
+    """The registers at the latest blocks' ends, with their frames."""
+    rows: list[BoundaryRow] = []
+    try:
+        for point in core.ledger.points:
+            rows += store.boundaries(point.device, now_ms - BOUNDARIES * point.period_ms, now_ms).result()
+    except StoreError as error:
+        log.warning("the latest registers are not known: evidence has those to come", cause=error.code)
+    return rows
 
 
 def interval_from(row: IntervalRow) -> Interval | None:

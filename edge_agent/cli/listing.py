@@ -23,24 +23,24 @@ def finding_rows(site: Site) -> list[dict[str, Any]]:
     try:
         return list(ask(Path(site.paths.runtime), "findings"))
     except NoAgent:
-        with _reader(site) as reader:
+        with reader_of(site) as reader:
             return [plain_row(row) for row in reader.findings()]
     except ControlError as reason:
         raise click.ClickException(str(reason)) from None
 
 
-def explained(site: Site, finding: str) -> list[str]:
+def explained(site: Site, finding: str, lang: str = "en") -> list[str]:
     """The finding in plain words. Raises `ClickException` when there is no such finding."""
     try:
-        return list(ask(Path(site.paths.runtime), "explain", finding=finding))
+        return list(ask(Path(site.paths.runtime), "explain", finding=finding, lang=lang))
     except NoAgent:
-        with _reader(site) as reader:
+        with reader_of(site) as reader:
             steps = steps_of(reader.steps(finding))
     except ControlError as reason:
         raise click.ClickException(str(reason)) from None
     if not steps:
         raise click.ClickException(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
-    return explain(steps)
+    return explain(steps, lang)
 
 
 def show_findings(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -71,13 +71,26 @@ def show_status(state: Mapping[str, Any]) -> None:
     for point in state["points"]:
         trial = "on trial" if point["trial"] else "accepted"
         load = f"load rate {100 * point['load_rate']:.1f} %" if point["load_rate"] is not None else "load rate unknown"
-        click.echo(f"point {point['id']}: {trial}, {load}")
+        click.echo(f"point {point['id']}: {trial}, {load}{_figures(point)}")
         for topic in point["topics"]:
             click.echo(f"  {topic['topic']}: {topic['said']}")
         for unknown in point["unknown"][-SHOWN_UNKNOWN:]:
             click.echo(f"  not known: {unknown['from']} to {unknown['to']}: {unknown['said']}")
         for finding in point["open"]:
             click.echo(f"  open: {finding['finding']} ({finding['severity']})")
+
+
+def _figures(point: Mapping[str, Any]) -> str:
+    """The rest of the picture, as far as it is known."""
+    said = ""
+    for name, unit in (("demand_w", "kW"), ("demand_va", "kVA")):
+        if point[name] is not None:
+            said += f", {point[name][1] / 1000:.1f} {unit}"
+    if point["power_factor"] is not None:
+        said += f", power factor {point['power_factor']:.2f}"
+    if point["completeness"] is not None:
+        said += f", {100 * point['completeness']:.0f} % of today is vouched for"
+    return said
 
 
 def show_field(state: Mapping[str, Any], out: TextIO | None = None, *, width: int | None = None) -> None:
@@ -133,7 +146,8 @@ def ahead(seconds: float | None) -> str:
 
 
 @contextmanager
-def _reader(site: Site) -> Iterator[StoreReader]:
+def reader_of(site: Site) -> Iterator[StoreReader]:
+    """The store as it lies on the disk. Raises `ClickException`."""
     try:
         with Store.read_only(Path(site.paths.state) / "findings.db") as reader:
             yield reader

@@ -29,6 +29,9 @@ def site_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+lang_option = click.option(
+    "--lang", default="en", show_default=True, type=click.Choice(["en", "zh"]), help="the language of the sentences"
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="one JSON document instead of text")
 
 
@@ -364,20 +367,87 @@ def findings(site_path: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("finding")
 @site_option
+@lang_option
 @json_option
-def explain(finding: str, site_path: Path, as_json: bool) -> None:
+def explain(finding: str, site_path: Path, lang: str, as_json: bool) -> None:
     """Say in plain words what was measured against what, how sure it is, and whose answer is asked.
 
     \b
     Example:  edge-agent explain gw-1.factory.cap-over-contract.2026-03
+              edge-agent explain gw-1.factory.cap-over-contract.2026-03 --lang zh
     """
     from edge_agent.cli.listing import explained
 
-    lines = explained(site_or_exit(site_path), finding)
+    lines = explained(site_or_exit(site_path), finding, lang)
     if as_json:
         emit({"finding": finding, "lines": lines})
     else:
         click.echo("\n".join(lines))
+
+
+@main.command()
+@click.argument("finding")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="the bundle to write: FILE.zip")
+@click.option("--send", is_flag=True, help="have the running agent send it to the centre, in pieces")
+@site_option
+@json_option
+def evidence(finding: str, output: Path | None, send: bool, site_path: Path, as_json: bool) -> None:
+    """Write what a finding rests on as one file: messages and facts byte by byte, tables, and a report to take along.
+
+    The report is one page each in English and Chinese, with a second page to fill in on site.
+
+    \b
+    Example:  edge-agent evidence gw-1.factory.cap-over-contract.2026-03 -o finding.zip
+    """
+    from edge_agent.cli.bundling import send_bundle, write_bundle
+
+    if (output is None) == (not send):
+        raise click.UsageError("say where it goes: -o FILE.zip, or --send")
+    site = site_or_exit(site_path)
+    done = send_bundle(site, finding) if output is None else write_bundle(site, finding, output)
+    if as_json:
+        emit(done)
+    else:
+        click.echo(done["said"])
+
+
+@main.command()
+@click.argument("point")
+@site_option
+@lang_option
+@json_option
+def case(point: str, site_path: Path, lang: str, as_json: bool) -> None:
+    """Read what is open at one point together: likely causes in order, why, whose answer is asked, what to do next.
+
+    \b
+    Example:  edge-agent case factory --lang zh
+    """
+    from edge_agent.cli.cases import case_row, show_case
+
+    row = case_row(site_or_exit(site_path), point)
+    if as_json:
+        emit(row)
+    else:
+        show_case(row, lang)
+
+
+@main.command()
+@site_option
+@lang_option
+@json_option
+def cases(site_path: Path, lang: str, as_json: bool) -> None:
+    """List the points where something is open, with the likeliest cause and the next step of each.
+
+    \b
+    Example:  edge-agent cases --json
+    """
+    from edge_agent.cli.cases import case_rows, show_cases
+
+    rows = case_rows(site_or_exit(site_path))
+    if as_json:
+        emit(rows)
+    else:
+        show_cases(rows, lang)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.contract import messages, topics
+from edge_agent.contract import case, evidence, messages, topics
 
 FOLDER = Path(__file__).parent
 SCHEMAS = FOLDER / "schemas"
@@ -77,6 +77,26 @@ PUBLISHED = (
         False,
         True,
         "Indicators of one audit topic and month: once a day while they change, and after feedback.",
+    ),
+    Published(
+        "case",
+        case.CaseEvent,
+        "up/case",
+        "gateway",
+        1,
+        False,
+        True,
+        "When the picture of a point changes: open findings, ranked by likely cause. In the chain, as findings are.",
+    ),
+    Published(
+        "evidence",
+        evidence.EvidencePiece,
+        "up/evidence/{finding}",
+        "gateway",
+        1,
+        False,
+        False,
+        "On request: every frozen bundle of one finding, in pieces; done at PUBACK.",
     ),
     Published(
         "points",
@@ -158,7 +178,7 @@ def asyncapi() -> dict[str, Any]:
             "description": p.when,
             "parameters": {
                 name: {"$ref": f"#/components/parameters/{name}"}
-                for name in ("root", "utility", "gateway", *(["point"] if "{point}" in p.channel else []))
+                for name in ("root", "utility", "gateway", *_named(p.channel))
             },
             "messages": {p.name: {"$ref": f"#/components/messages/{p.name}"}},
         }
@@ -193,6 +213,7 @@ def asyncapi() -> dict[str, Any]:
                 "utility": {"description": "The utility, [a-z0-9-]{1,32}."},
                 "gateway": {"description": "The gateway: also its client id and its certificate's common name."},
                 "point": {"description": "Metering point, [a-z0-9-]{1,32}."},
+                "finding": {"description": "Id of a finding, [A-Za-z0-9._:-]{1,200}."},
             },
             "messages": {
                 p.name: {
@@ -207,6 +228,11 @@ def asyncapi() -> dict[str, Any]:
             },
         },
     }
+
+
+def _named(channel: str) -> list[str]:
+    """The levels of a channel that a name stands for."""
+    return [name for name in ("point", "finding") if f"{{{name}}}" in channel]
 
 
 def files() -> dict[Path, str]:

@@ -15,6 +15,7 @@ from edge_agent.model import ClockQuality, Letter
 
 DATA_SCHEMA = {
     "finding": "urn:edge-agent:finding:v1#/$defs/FindingData",
+    "case": "urn:edge-agent:case:v1#/$defs/CaseData",
     "record": "urn:edge-agent:record:v1#/$defs/Record",
     "evaluation": "urn:edge-agent:evaluation:v1#/$defs/EvaluationData",
 }

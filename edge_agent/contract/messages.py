@@ -178,6 +178,7 @@ class FindingData(Closed, frozen=True, kw_only=True):
     facts: Annotated[list[FactUsed], described("the facts of the archive it rests on")]
     action: Annotated[Action | UnsetType, described("what could be done next")] = UNSET
     estimate: Annotated[EstimateUsed | UnsetType, described("absent where no price is known")] = UNSET
+    evidence: Annotated[Digest | UnsetType, described("of the frozen bundle of this step, sent on request")] = UNSET
     iec: Annotated[EventCode | UnsetType, described("IEC 61968-9 EndDeviceEventType")] = UNSET
     anomaly: Annotated[Text | UnsetType, described("the acquisition system's name of the anomaly")] = UNSET
 
@@ -387,6 +388,17 @@ class PointState(Closed, frozen=True, kw_only=True):
     load: Annotated[
         NotNegative | UnsetType, described("demand over running capacity, in steps of 0.1; absent: unknown", "1")
     ] = UNSET
+    end: Annotated[Time | UnsetType, described("end of the block that p, s and pf are of, UTC")] = UNSET
+    p: Annotated[
+        tuple[float, float, float] | UnsetType, described("active power: low, value, high; primary side", "W")
+    ] = UNSET
+    s: Annotated[
+        tuple[float, float, float] | UnsetType, described("apparent power: low, value, high; primary side", "VA")
+    ] = UNSET
+    pf: Annotated[Share | UnsetType, described("power factor of the block's means; absent: unknown", "1")] = UNSET
+    completeness: Annotated[Share | UnsetType, described("of the local day so far, what readings vouch for", "1")] = (
+        UNSET
+    )
     findings: Annotated[list[OpenFinding], described("open now")]
 
 

@@ -15,6 +15,10 @@ VERSION = "v1"
 _ID = re.compile(ID_PATTERN.removesuffix("$") + r"\Z")
 
 
+_LEVEL = re.compile(r"[A-Za-z0-9._:-]{1,200}\Z")
+"""A finding's id as one level of a topic."""
+
+
 class Ids(Protocol):
     """The names under which a gateway speaks."""
 
@@ -60,8 +64,13 @@ class Topics:
         return f"{self._base}/down/{kind}"
 
     def chain(self, kind: str) -> str:
-        """Of a chain message: `finding`, `record`, `evaluation`."""
+        """Of a chain message: `finding`, `case`, `record`, `evaluation`."""
         return f"{self._base}/up/{kind}"
+
+    def evidence(self, finding: str) -> str:
+        if _LEVEL.match(finding) is None:
+            raise ValueError(f"{finding!r} is no finding")
+        return f"{self._base}/up/evidence/{finding}"
 
     def point(self, point: str) -> str:
         if not is_id(point):

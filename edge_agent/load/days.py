@@ -53,6 +53,14 @@ class Days:
         out, self._out = self._out, []
         return out
 
+    def vouched(self, point: PointId) -> tuple[float, int] | None:
+        """Of the day so far: how many blocks readings vouch for, and how many there should be; None: none yet."""
+        running = self._running.get(point)
+        if running is None or not running.ends:
+            return None
+        expected = (max(running.ends) - running.span.start_ms) // self._period_ms[point]
+        return sum(running.rows[1::_WIDTH]), expected
+
     def _take(self, interval: Interval) -> None:
         point = interval.point
         running = self._running.get(point)

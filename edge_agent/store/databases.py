@@ -23,6 +23,7 @@ from edge_agent.store.errors import (
     StoreUnwritable,
     primary_code,
 )
+from edge_agent.store.evidence_rows import shed_evidence
 from edge_agent.store.files import (
     Reserve,
     StateLock,
@@ -251,6 +252,10 @@ class Databases:
         now_ms, limits = self._now_ms(), self._limits
         with suppress(StoreFull, StoreLocked, StoreUnwritable):  # it can wait, and the next finding will say it
             self._trim(now_ms - limits.kept_days * DAY_MS)
+            evidence_bytes = round(limits.evidence_share * limits.findings_quota_bytes)
+            self.store(
+                [lambda db: shed_evidence(db.connection, now_ms - limits.evidence_days * DAY_MS, evidence_bytes)]
+            )
             while self.findings.used_bytes() >= limits.near_share * limits.findings_quota_bytes and self._trim(None):
                 pass
         try:

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.evidence import next_hash
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.model import Letter, Ms, Sealed
 from edge_agent.store.errors import StoreDamaged, means_damage, primary_code
+from edge_agent.store.evidence_rows import store_evidence
 from edge_agent.store.files import connect
 from edge_agent.store.ids import Ids
 from edge_agent.store.pages import log_breaks_off
@@ -122,7 +124,11 @@ class FindingsDb:
         return results
 
     def record(
-        self, letters: Sequence[Letter], tracks: Mapping[str, bytes | None], ledger: Sequence[tuple[str, bytes]]
+        self,
+        letters: Sequence[Letter],
+        tracks: Mapping[str, bytes | None],
+        ledger: Sequence[tuple[str, bytes]],
+        evidence: Sequence[Frozen] = (),
     ) -> list[Sealed]:
         """Number, seal and store; one Sealed per letter, the stored one where its id was known.
 
@@ -133,6 +139,8 @@ class FindingsDb:
             self._store_track(key, blob)
         for key, blob in ledger:
             self._store_ledger(key, blob)
+        if evidence:
+            store_evidence(self.connection, evidence, self._now_ms())
         return sealed
 
     def kept(self, epoch: str, upto: int, head_hex: str) -> AckOutcome:

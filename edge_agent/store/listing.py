@@ -11,6 +11,7 @@ import msgspec
 from edge_agent.store.shapes import FindingRow
 
 FINDING_KIND = "finding"
+CASE_KIND = "case"
 
 
 def finding_bodies(connection: sqlite3.Connection) -> Iterator[tuple[int, bytes]]:
@@ -33,6 +34,22 @@ def bodies(connection: sqlite3.Connection, kind: str, part: str = "") -> list[by
     earlier = "SELECT body FROM earlier WHERE kind = ? AND instr(id, ?) ORDER BY n"
     chain = "SELECT body FROM chain WHERE kind = ? AND instr(id, ?) ORDER BY seq"
     return [body for query in (earlier, chain) for (body,) in connection.execute(query, (kind, part))]
+
+
+def latest_cases(connection: sqlite3.Connection) -> list[dict[str, Any]]:
+    """The `data` of the last case told of each point."""
+    found: dict[str, dict[str, Any]] = {}
+    for query in (
+        "SELECT body FROM chain WHERE kind = ? ORDER BY seq DESC",
+        "SELECT body FROM earlier WHERE kind = ? ORDER BY n DESC",
+    ):
+        for (body,) in connection.execute(query, (CASE_KIND,)):
+            try:
+                data: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])["data"]
+                found.setdefault(data["point"], data)
+            except (msgspec.DecodeError, KeyError, TypeError):
+                continue
+    return list(found.values())
 
 
 def latest_steps(records: Iterable[tuple[int, bytes]], limit: int) -> list[FindingRow]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 from edge_agent.evidence import ChainReport, verify
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.store.errors import StoreDamaged, StoreLocked, StoreMissing, StoreUnreadable, means_damage, primary_code
-from edge_agent.store.listing import bodies, bodies_of, finding_bodies, latest_steps
+from edge_agent.store.evidence_rows import evidence_of
+from edge_agent.store.listing import bodies, bodies_of, finding_bodies, latest_cases, latest_steps
 from edge_agent.store.rows import Meta, meta_of
 from edge_agent.store.schema import SCHEMA, check_schema
 from edge_agent.store.shapes import FindingRow
@@ -80,6 +83,20 @@ class StoreReader:
         except sqlite3.Error as error:
             raise _meaning(error, self._path) from error
         return None if row is None else bytes(row[0])
+
+    def cases(self) -> list[dict[str, Any]]:
+        """The last case told of each point: the `data` of its message."""
+        try:
+            return latest_cases(self._connection)
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
+
+    def evidence(self, finding: str) -> list[Frozen]:
+        """The frozen facts of each step of a finding, by step; none for an id that is not known."""
+        try:
+            return evidence_of(self._connection, finding)
+        except sqlite3.Error as error:
+            raise _meaning(error, self._path) from error
 
     def verify(self) -> ChainReport:
         """Walk the whole chain, from where it was trimmed to its head."""

@@ -23,6 +23,7 @@ from urllib.parse import quote
 import msgspec
 
 from edge_agent.evidence import next_hash
+from edge_agent.store.evidence_rows import COLUMNS as EVIDENCE_COLUMNS
 from edge_agent.store.files import aside_path, put_aside, remove_database, sync_directory
 from edge_agent.store.ids import digest
 from edge_agent.store.pages import Column, Image, Pages
@@ -272,6 +273,11 @@ def _carry_state(path: Path, connection: sqlite3.Connection, meta: Meta) -> Meta
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (*columns, row_check("dead", *columns)),
         )
+    for columns in _reachable(path, "evidence", EVIDENCE_COLUMNS):
+        connection.execute(
+            f"INSERT OR IGNORE INTO evidence ({EVIDENCE_COLUMNS}, chk) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*columns, row_check("evidence", *columns)),
+        )
     return replace(
         meta, tracks=tracks, tracks_sum=tracks_sum % SUM_LIMIT, ledger=ledger, ledger_sum=ledger_sum % SUM_LIMIT
     )
@@ -280,7 +286,7 @@ def _carry_state(path: Path, connection: sqlite3.Connection, meta: Meta) -> Meta
 def _reachable(path: Path, table: str, columns: str) -> list[tuple[Any, ...]]:
     """The table's rows that pass their check, up to the first page that cannot be read; each key once."""
     rows: dict[Any, tuple[Any, ...]] = {}
-    order = {"tracks": "key", "ledger": "n", "dead": "n"}[table]
+    order = {"tracks": "key", "ledger": "n", "dead": "n", "evidence": "n"}[table]
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as damaged:
             query = damaged.execute(f"SELECT {columns}, chk FROM {table} ORDER BY {order}")

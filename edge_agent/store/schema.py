@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_agent.evidence import next_hash
 from edge_agent.model import Ms
 from edge_agent.store.errors import StoreDamaged, StoreError, StoreNewer
+from edge_agent.store.evidence_rows import TABLE as EVIDENCE
 from edge_agent.store.files import connect
 from edge_agent.store.rows import Meta, record_check, row_check
 
@@ -19,8 +20,8 @@ PRAGMAS = (
     "journal_size_limit = 1048576; foreign_keys = ON"
 )
 
-SCHEMA = 1
-MIGRATIONS: dict[int, Sequence[str]] = {}
+SCHEMA = 2
+MIGRATIONS: dict[int, Sequence[str]] = {1: (EVIDENCE,)}
 """From a schema version, the statements that make it the next one."""
 
 TABLES = (
@@ -47,6 +48,7 @@ TABLES = (
         " hash BLOB NOT NULL, chk INTEGER NOT NULL)"
     ),
     "CREATE TABLE note (key TEXT PRIMARY KEY, blob BLOB NOT NULL) WITHOUT ROWID",
+    EVIDENCE,
 )
 """`earlier`: acknowledged records of a store that was damaged, for listings and so that no id is recorded twice."""
 

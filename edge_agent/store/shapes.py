@@ -28,6 +28,8 @@ class Limits:
     kept_days: int = 90
     telemetry_days: int = 396  # 13 months
     registers_days: int = 7
+    evidence_days: int = 396  # a dispute may come with the next year's bill
+    evidence_share: float = 0.25  # of the quota of findings
     findings_quota_bytes: int = 64 * MIB
     telemetry_quota_bytes: int = 512 * MIB
     near_share: float = 0.8

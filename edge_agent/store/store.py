@@ -12,9 +12,11 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
+from edge_agent.evidence.frozen import Frozen
 from edge_agent.model import Letter, Ms, Sealed
 from edge_agent.store.databases import Databases
 from edge_agent.store.errors import StoreBusy, StoreClosed
+from edge_agent.store.evidence_rows import evidence_of
 from edge_agent.store.findings_db import Seal
 from edge_agent.store.jobs import Question, TelemetryWrite, Tend, Write
 from edge_agent.store.listing import bodies, bodies_of, finding_bodies, latest_steps
@@ -99,18 +101,22 @@ class Store:
         ledger: Sequence[tuple[str, bytes]] = (),
         *,
         urgent: bool = False,
+        evidence: Sequence[Frozen] = (),
     ) -> Future[list[Sealed]]:
-        """Store letters, tracks (None deletes) and ledger entries in one transaction.
+        """Store letters, tracks (None deletes), ledger entries and frozen evidence in one transaction.
 
         Answers one Sealed per letter; a letter whose id is stored already answers as it was stored then. Without a
         letter the state may wait for the next commit, or `state_s`.
         """
         letters, tracks, ledger = tuple(letters), dict(tracks or {}), tuple(ledger)
+        evidence = tuple(evidence)
         if letters and self._writer.waiting + len(letters) > self._limits.pending_letters:
             return _failed(StoreBusy(waiting=self._writer.waiting))
         wait_s = 0.0 if urgent else self._limits.group_s if letters else self._limits.state_s
         size = sum(len(blob or b"") for blob in tracks.values()) + sum(len(blob) for _, blob in ledger)
-        return self._writer.put(Write(lambda db: db.record(letters, tracks, ledger), wait_s, len(letters), size))
+        size += sum(len(frozen.packed) for frozen in evidence)
+        write = Write(lambda db: db.record(letters, tracks, ledger, evidence), wait_s, len(letters), size)
+        return self._writer.put(write)
 
     def unsent(self, after_seq: int = 0, limit: int = 200) -> Future[list[Sealed]]:
         """The oldest committed records past `after_seq` that the centre has not acknowledged; no dead letters."""
@@ -140,6 +146,10 @@ class Store:
     def bodies(self, kind: str, part: str = "") -> Future[list[bytes]]:
         """Every message of a kind whose id has `part` in it, as it was sent, oldest first."""
         return self._writer.put(Question(lambda findings, _: bodies(findings.connection, kind, part)))
+
+    def evidence(self, finding: str) -> Future[list[Frozen]]:
+        """The frozen facts of each step of a finding, by step; none for an id that is not known."""
+        return self._writer.put(Question(lambda findings, _: evidence_of(findings.connection, finding)))
 
     def salvaged_told(self) -> Future[None]:
         """The rescue is in the chain now: `salvaged` is None from the next start on."""

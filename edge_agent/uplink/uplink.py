@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -40,6 +40,8 @@ STORE_AGAIN_MS = 5_000
 LOOK_MS = 15_000
 CONNECT_S = 20.0
 ROWS_AT_ONCE = 400
+PIECES_MOST = 400
+"""Pieces of evidence that wait: some findings' worth, a few megabytes at the most. Who asked for more asks again."""
 
 
 class TimeFromCentre(NamedTuple):
@@ -71,6 +73,7 @@ class _Flight(NamedTuple):
     topic: str
     seq: int = 0
     block: Block | None = None
+    piece: bytes = b""  # of evidence, sent again where its PUBACK never came
 
 
 class Uplink:
@@ -123,6 +126,7 @@ class Uplink:
         self._heard: deque[Heard] = deque(maxlen=64)
         self._points: set[str] | None = None  # None: all of them
         self._told: dict[str, bytes] = {}
+        self._pieces: deque[tuple[str, bytes]] = deque()
         self._bell = asyncio.Event()
         self._stop = asyncio.Event()
         self._fresh = False
@@ -145,6 +149,15 @@ class Uplink:
         if self._points is not None:
             self._points.update(points)
         self._bell.set()
+
+    def send_evidence(self, finding: str, pieces: Iterable[bytes]) -> bool:
+        """Send these when there is room, after what is in the chain; False: too many wait already. In memory only."""
+        topic, more = self._topics.evidence(finding), list(pieces)
+        if len(self._pieces) + len(more) > PIECES_MOST:
+            return False
+        self._pieces += [(topic, piece) for piece in more]
+        self._bell.set()
+        return True
 
     def stop(self) -> None:
         """Say goodbye to the broker; `run` returns."""
@@ -203,6 +216,7 @@ class Uplink:
         finally:
             self.delivery.lost()
             self._blocks.lost(flight.block for flight in self._flights.values() if flight.block is not None)
+            self._pieces.extendleft((f.topic, f.piece) for f in reversed(self._flights.values()) if f.piece)
             self._flights.clear()
             self.report.dropped += session.dropped + session.oversized
             self._fresh = session.oversized > 0  # else the broker would send the monster again, for ever
@@ -243,6 +257,7 @@ class Uplink:
             self._beat(session)
             self._send_points(session)
             await self._send_chain(session)
+            self._send_pieces(session)
             await self._send_blocks(session)
             await _rings(self._bell, self._rest_s())
         if self._stop.is_set() and session.alive:
@@ -301,6 +316,11 @@ class Uplink:
                 self._publish(session, _Flight(self._topics.chain(row.kind), seq=row.seq), row.body)
                 delivery.sent(ask, row.seq, row.hash_hex, now_ms)
             delivery.passed(ask, upto)
+
+    def _send_pieces(self, session: Session) -> None:
+        while self._pieces and session.alive and self.delivery.spare() > 0:  # else the next PUBACK rings
+            topic, piece = self._pieces.popleft()
+            self._publish(session, _Flight(topic, piece=piece), piece)
 
     async def _send_blocks(self, session: Session) -> None:
         now_ms = self._now_ms()

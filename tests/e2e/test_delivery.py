@@ -56,7 +56,7 @@ def test_a_finding_is_opened_and_cleared_at_the_centre_and_every_message_fits_it
     assert late.heard("up/points")[0].retained
 
     kinds = ears.check_everything()
-    assert kinds == {"status", "heartbeat", "points", "record", "finding", "demand", "ack"}
+    assert kinds == {"status", "heartbeat", "points", "record", "finding", "case", "demand", "ack"}
     centre.no_complaints()
     ours = agent_chain(stage.stage.findings_db)
     theirs = centre_chain(centre.db, ours.epoch)
