@@ -80,6 +80,7 @@ def batches_of(
         rng = np.random.default_rng([zlib.crc32(name.encode()), at, 7])
         low, high = kind.first_day if kind else (0, 366 - min(length, 366))
         first = 0 if high <= low else int(rng.integers(low, high))
+        shapes = [s for s in shapes if not kind or not kind.shapes or s in kind.shapes] or shapes
         names = tuple(shapes[(n + zlib.crc32(name.encode())) % len(shapes)] for n in numbers)
         yield Batch(name, numbers, names, first, length, step_s, sub, disturbed)
 
@@ -149,6 +150,8 @@ def _enough(kind: Kind, world: World, happening: Happening) -> bool:
         limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
         step_w = 10.0 * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
         return bool(blocks.max() * 0.995 - step_w > least * limit)
+    if what == "step":
+        return _stepped(world, happening, least)
     since = max(0, round((happening.from_ms - load.start_ms) / (load.every_s * 1000)))
     amps = load.at_ticks(np.hypot(load.p, load.q))[since:] / (3**0.5 * 400.0) / customer.ct_a
     if what == "current":
@@ -163,3 +166,13 @@ def _enough(kind: Kind, world: World, happening: Happening) -> bool:
         return bool(np.convolve(wide, np.ones(3), "valid").max(initial=0) >= 3) if whole >= 3 else False
     flow = float(load.over_ticks(load.p)[since:].sum()) / customer.k / max(1e-9, len(amps) / per_day)
     return flow >= least
+
+
+def _stepped(world: World, happening: Happening, least: float) -> bool:
+    """Whether a fortnight's daily peaks stand 1.10 above all before, and its P95 reaches `least` of the contract."""
+    blocks = world.load.blocks_va() / (world.customer.contract_kva * 1000)
+    days = blocks[: len(blocks) // 96 * 96].reshape(-1, 96)
+    at = round((happening.from_ms - world.load.start_ms) / 86_400_000)
+    peaks, since = days.max(axis=1), days[at : at + 14]
+    risen = np.median(peaks[at : at + 14]) >= 1.11 * np.median(peaks[:at])
+    return bool(risen and np.median(np.quantile(since, 0.95, axis=1)) >= least * 1.01)

@@ -48,7 +48,7 @@ class Kind:
 
     `short`: why the inputs may not suffice in some of the cases. `patience_days`: so much later is still found.
     `needs`: what the load must give for that: ("current", share of In), ("spread", share of In), ("flow", Wh a day),
-    ("margin", share of the contract beyond it).
+    ("margin", share of the contract beyond it), ("step", least P95 of days). `shapes`: only these load classes.
     """
 
     name: str
@@ -66,7 +66,11 @@ class Kind:
     slide_min: int = 15
     first_day: tuple[int, int] = (0, 300)
     needs: tuple[str, float] = ("", 0.0)
+    shapes: tuple[str, ...] = ()
 
+
+FLAT = ("BL-H", "G2-A", "G3-A", "G3-H", "G3-M", "G4-H", "H0-H", "WB-H")
+"""Load classes whose days stay near their peak for long."""
 
 METERING, INSPECTION = ("metering",), ("customer-inspection",)
 
@@ -258,6 +262,8 @@ KINDS = (
         patience_days=32,
         first_day=(0, 280),
         short="the level since must be 1.10 of the one before and the P95 of days 0.95 of the contract",
+        needs=("step", 0.95),
+        shapes=FLAT,
     ),
     Kind(
         "step-20",
@@ -272,6 +278,8 @@ KINDS = (
         patience_days=32,
         first_day=(0, 280),
         short="the P95 of days must reach 0.95 of the contract",
+        needs=("step", 0.95),
+        shapes=FLAT,
     ),
     Kind(
         "suspended",

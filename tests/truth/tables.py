@@ -37,9 +37,9 @@ def text(said: dict[str, Any]) -> str:
     if rank:
         lines += [
             (
-                f"{rank['at_fault']} of {rank['points']} points at fault, ranked by {rank['by']}, {rank['draws']} draws:"
-                f" {rank['true_of_first']} of the first {rank['at_fault']} are true, {rank['routed_right']} of these go to"
-                " the right department"
+                f"{rank['at_fault']} of {rank['points']} points at fault, by {rank['by']} ({rank['draws']}):"
+                f" {rank['true_of_first']} of the first {rank['at_fault']} are true, and {rank['routed_right']} of"
+                " these go to the right department"
             ),
             "",
         ]
@@ -86,7 +86,7 @@ def _disturbed(said: dict[str, Any]) -> list[str]:
         return []
     lines = [
         (
-            f"{said['point_years']} of these point-years again, disturbed: 5 % of questions without answer, 2 % answered"
+            f"{said['point_years']} of these point-years again, disturbed: 5 % of questions unanswered, 2 % answered"
             " late, clock steps, a day of outage"
         ),
         (
