@@ -117,6 +117,12 @@ class Kept:
         return results
 
 
+def kept_for(known: Profiles, *, fresh: bool = False) -> Kept:
+    """What has been played of these profiles on the tree as it lies here."""
+    tree = tree_hash(ROOT)
+    return Kept(KEPT.parent / f"{tree[:16]}-{len(known.shapes)}.jsonl" if tree else None, fresh=fresh)
+
+
 class Progress:
     """One line that tells how far it is; on a terminal only."""
 
@@ -172,10 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         days=asked.days,
         only=asked.only or (),
     )
-    tree = tree_hash(ROOT)
     progress = Progress(sys.stderr)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    kept = Kept(KEPT.parent / f"{tree[:16]}-{len(known.shapes)}.jsonl" if tree else None, fresh=asked.fresh)
+    kept = kept_for(known, fresh=asked.fresh)
     try:
         results = run(batches, jobs=asked.jobs, kept=kept, progress=progress)
     except KeyboardInterrupt:

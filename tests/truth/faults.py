@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from edge_agent.model import EVENTS, Ms, Quantity
 from tests.truth.customer import PRIMARIES_A, Customer, table_of
-from tests.truth.meter import World
+from tests.truth.meter import BERLIN, World
 
 DAY_S = 86_400
 
@@ -193,12 +193,15 @@ def as_drawn(world: World, rng: np.random.Generator) -> Happening:
 
 def suspended(world: World, rng: np.random.Generator) -> Happening:
     """The whole capacity is suspended for a fortnight, and used as before."""
-    start = datetime.fromtimestamp(world.load.start_ms / 1000, UTC).date() + timedelta(days=1)
+    start = datetime.fromtimestamp(world.load.start_ms / 1000, BERLIN).date()
     from_, to = start + timedelta(days=4), start + timedelta(days=18)
-    entries = table_of(world.customer)["capacity"]
-    known = {**entries[0], "from": date(2014, 1, 1)}
+    known = table_of(world.customer)["capacity"][0]
     table = {"capacity": [known, {**known, "from": from_, "status": "suspended"}, {**known, "from": to}]}
-    return Happening(when(world, at(world, 4 / 20)), when(world, at(world, 18 / 20)), table)
+    return Happening(_midnight_ms(from_), _midnight_ms(to), table)
+
+
+def _midnight_ms(day: date) -> Ms:
+    return round(datetime(day.year, day.month, day.day, tzinfo=BERLIN).timestamp() * 1000)
 
 
 # -- archive, data, supply --------------------------------------------------------------------------------------------

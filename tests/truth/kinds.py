@@ -302,6 +302,8 @@ KINDS = (
         every_s=900,
         sub=15,
         may=("tar-archive-mismatch", "met-ratio-mismatch"),
+        days=5,
+        patience_days=5,
     ),
     Kind(
         "clock",
