@@ -107,6 +107,8 @@ class _Meter:
             self.columns[place].append((quantity, values.tolist(), steps))
         self.ct = [(q, v.tolist()) for q, v in seen.ct.items()]
         n = world.load.ticks
+        # Each at its own time, so that no hour of the day is left out.
+        self.slow_ms = customer.seed % (SLOW_S // customer.every_s) * customer.every_s * 1000
         rng = np.random.default_rng([customer.seed, 4])
         self.lost = np.repeat(world.lost[:, None], 5, axis=1)
         self.late_ms = np.zeros((n, 5), np.int64)
@@ -135,7 +137,7 @@ class _Meter:
         if self.ct and not (lost and lost[4]):
             at = bt_ms + 300 + (late[4] if late else 0)
             out += [Reading(self.customer.ct_device, q, values[i], 0.01, at, None) for q, values in self.ct]
-        if (wanted or t_ms % (SLOW_S * 1000) == 0) and not (lost and lost[3]):
+        if (wanted or t_ms % (SLOW_S * 1000) == self.slow_ms) and not (lost and lost[3]):
             out += [Reading(device, q, values[i], 1.0, bt_ms, None) for q, values in self.slow]
             serial = next(s for from_, s in reversed(self.world.serials) if from_ <= i)
             clock = clock_text(t_ms, float(self.world.clock_s[i]))
