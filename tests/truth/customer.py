@@ -14,7 +14,7 @@ import tomli
 
 from edge_agent.archive import Archive
 from edge_agent.model import EVENTS, DeviceSpec, Profile, Quantity, Register
-from edge_agent.settings.site import Site, as_instant
+from edge_agent.settings.site import Site, Transformer, as_instant
 from tests.on_paper import FACTORY
 from tests.truth.profiles import ZONE
 
@@ -38,6 +38,9 @@ ENERGIES = (
 POWERS = (Quantity.ACTIVE_POWER, Quantity.REACTIVE_POWER)
 COUNTERS = tuple(EVENTS[code] for code in ("programming", "meter_reset", "demand_reset", "cover_open",
                                            "terminal_cover_open", "magnetic", "power_off"))  # fmt: skip
+_VERIFIED = {"state": "verified"} if "state" in Transformer.__struct_fields__ else {}
+"""Of a nameplate, where this version asks how sure it is."""
+
 SLOW_S = 14_400
 """Serial, clock, settings and counters of events are asked so often, s."""
 
@@ -118,7 +121,7 @@ def table_of(customer: Customer, **changes: Any) -> dict[str, Any]:
         "capacity": [{**since, **capacity}],
         "ct": [{**since, "ratio": f"{customer.ct_a:g}/5"}],
         "meter_serial": [{**since, "serial": customer.serial}],
-        "transformer": {"rated_kva": customer.contract_kva, "uk_percent": 4.0},
+        "transformer": {"rated_kva": customer.contract_kva, "uk_percent": 4.0, **_VERIFIED},
     }
     if customer.has_ct:
         table["ct_device"] = customer.ct_device
