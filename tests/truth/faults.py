@@ -152,11 +152,20 @@ def counter(*codes: str) -> Apply:
 
 
 def grows(factor: float) -> Apply:
+    """Equipment is added when what is agreed is nearly used: the days since reach the contract."""
+
     def apply(world: World, rng: np.random.Generator) -> Happening:
+        load, contract_va = world.load, world.customer.contract_kva * 1000
+        blocks = load.blocks_va()
+        before = blocks[: int(0.6 * len(blocks)) // 96 * 96].reshape(-1, 96)
+        usual = float(np.median(np.quantile(before, 0.95, axis=1)))
+        scale = contract_va * float(rng.uniform(0.98, 1.03)) / factor / usual
         tick = at(world, 0.6)
-        step = tick * world.load.sub
-        world.load.p[step:] *= factor
-        world.load.q[step:] *= factor
+        step = tick * load.sub
+        load.p *= scale
+        load.q *= scale
+        load.p[step:] *= factor
+        load.q[step:] *= factor
         return Happening(when(world, tick))
 
     return apply
