@@ -65,8 +65,8 @@ def _by_load(finding: Finding, world: World) -> bool:
         return bool(at_least * (1 + CLASS) > share * limit)
     if finding.topic == "met-ct-overrange":
         end = _step(world, finding.opened_ms)
-        stretch = slice(max(0, end - 2 * load.sub), end + load.sub)
-        amps = np.hypot(load.p[stretch], load.q[stretch]) / (3**0.5 * 400.0) / customer.ct_a
+        just_then = slice(max(0, end - 2 * load.sub), end + load.sub)
+        amps = np.hypot(load.p[just_then], load.q[just_then]) / (3**0.5 * 400.0) / customer.ct_a
         return bool(amps.max(initial=0.0) * (1 + customer.unbalance + 0.04) > 1.2)
     if finding.topic == "met-ct-oversized":
         end = _step(world, finding.opened_ms)
