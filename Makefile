@@ -16,7 +16,7 @@ INSTALL_SELF = $(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --edi
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test prove bench clean lock
+.PHONY: help demo test truth prove bench clean lock
 
 help:  ## what can be done here
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -36,12 +36,15 @@ prove: $(VENV)/.ready-test $(PEERS)/.ready  ## the guarantees, one by one, with 
 	@sh tests/install-system.sh
 	$(BIN)/python -m tests.prove
 
+truth: $(VENV)/.ready-test  ## known customers and faults through the audit: how often it is right
+	$(BIN)/python -m tests.truth
+
 bench: $(VENV)/.ready-test $(PEERS)/.ready  ## figures beside those of an independent program
 	@sh tests/install-system.sh
 	$(BIN)/python -m tests.bench
 
 clean:  ## remove everything that make made, the virtual environments too
-	rm -rf $(VENV) $(PEERS) build dist demo-state bench-results
+	rm -rf $(VENV) $(PEERS) build dist demo-state bench-results .truth
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -50,6 +50,10 @@ PROOFS = (
         "constant-load", "a steady load accuses nobody", "30 days", ("tests/test_constant_load.py",),
         {"EDGE_PROVE_DAYS": "30"},
     ),
+    Proof(
+        "truth", "what is so is found, and nobody is accused of what is not so", "405 clean point-years, 30 of a kind",
+        ("tests/test_truth.py",), {"EDGE_PROVE_TRUTH": "405,30,405"},
+    ),
     Proof("routes", "an overload goes to whom the archive allows", "4 points", ("tests/e2e/test_routes.py",)),
     Proof(
         "vectors", "worked examples V01 to V05", "5 vectors",

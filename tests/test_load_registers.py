@@ -72,6 +72,18 @@ def test_a_level_that_stays_is_a_jump_and_no_energy():
     assert bench.ledger.energy_wh("p", EP) == pytest.approx(30 * K)
 
 
+def test_a_register_that_flies_is_told_though_no_two_readings_agree():
+    bench = Bench()
+    for i in range(6):
+        bench.read(TEN + i * POLL_MS, ep=1000.0 + (0.01 * i if i < 3 else 50.0 * i))
+    assert kinds(bench)[:1] == ["jump"]
+    assert bench.events[0].after == pytest.approx(1_150_000.0)
+    assert bench.ledger.energy_wh("p", EP) == pytest.approx(20 * K), "what flies is no energy"
+    for i in range(6, 20):
+        bench.read(TEN + i * POLL_MS, ep=1250.0 + 0.01 * i)
+    assert bench.ledger.energy_wh("p", EP) == pytest.approx((20 + 130) * K), "and it is counted again afterwards"
+
+
 def test_a_decrease_waits_for_the_serial():
     bench = Bench(has_serial=True)
     bench.identify(TEN - 1, "0000123456")

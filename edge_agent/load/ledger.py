@@ -264,6 +264,8 @@ class LoadLedger:
             if 0 <= reading.value - suspect.value <= reach:
                 self._new_level(row, suspect)
                 return float(reading.value - suspect.value)
+            if columns.value[row] + bound < suspect.value < reading.value:
+                self._new_level(row, suspect)  # it flies: two readings agree on no level, but both are far above
         self._suspects[row] = Suspect(t_ms, reading.value, reading.step, reading.frame)
         return None
 

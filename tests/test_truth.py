@@ -1,0 +1,179 @@
+"""Ground truth in small: customers of whom everything is known, through the real core. Full counts: `make truth`.
+
+`EDGE_PROVE_TRUTH` = "years,cases,disturbed" plays as many clean point-years, cases of each irregularity, and of those
+point-years as many again with their readings disturbed; what `make truth` has played on this tree is taken over.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.figures import report
+from tests.truth import __main__ as truth
+from tests.truth.cases import batches_of, played
+from tests.truth.customer import drawn
+from tests.truth.faults import Happening
+from tests.truth.figures import rate_bound, share
+from tests.truth.judge import judged
+from tests.truth.kinds import KINDS, Kind
+from tests.truth.load import load_of
+from tests.truth.meter import World
+from tests.truth.play import Finding
+from tests.truth.profiles import profiles
+from tests.truth.summary import summary
+from tests.truth.tables import text
+
+ASKED = os.environ.get("EDGE_PROVE_TRUTH", "")
+YEARS, CASES, DISTURBED = (int(n) for n in ASKED.split(",")) if ASKED else (2, 1, 2)
+DAYS = 366 if ASKED else 8
+SMALL = ("cover", "magnet", "programmed", "decrease")
+pytestmark = pytest.mark.timeout(86_400 if ASKED else 120)
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, Any]:
+    known = profiles(fetch=bool(ASKED))
+    only = () if ASKED else ("clean", *SMALL)
+    batches = truth.plan(list(known.shapes), years=YEARS, cases=CASES, disturbed=DISTURBED, days=DAYS, only=only)
+    kept = truth.kept_for(known) if ASKED else truth.Kept(None)
+    results = truth.run(batches, jobs=2 if ASKED else 1, kept=kept, progress=truth.Progress(None))
+    found = summary(results, known.source)
+    print(text(found))
+    clean, disturbed = found["clean"], found["disturbed"]
+    report(
+        "clean", point_years=clean["point_years"], load_classes=clean["shapes"], major=clean["major"],
+        bound_95=clean["major_bound_per_year"], warnings_a_year=clean["warnings_per_year"],
+        notices_a_year=clean["notices_per_year"],
+    )  # fmt: skip
+    report(
+        "disturbed", point_years=disturbed["point_years"], more_accusations_not_so=len(disturbed["additional_not_so"]),
+        unknown_before=disturbed["unknown_before"], unknown=disturbed["unknown"],
+    )  # fmt: skip
+    for kind in found["kinds"]:
+        report(
+            kind["kind"], cases=kind["cases"], enough=kind["enough"], found=kind["found"],
+            recall_from=kind["recall_interval"][0], delay_h=kind["delay_h"],
+        )  # fmt: skip
+    return found
+
+
+def test_no_clean_point_is_accused_of_something_grave(said: dict[str, Any]):
+    assert said["clean"]["point_years"] >= YEARS * DAYS / 366 * 0.99
+    assert said["clean"]["major"] == 0
+    assert said["clean"]["warnings_per_year"] <= 0.05
+    assert said["clean"]["notices_per_year"] <= 12
+
+
+def test_what_is_wrong_is_found(said: dict[str, Any]):
+    shown = [k for k in said["kinds"] if k["published"]]
+    assert len(shown) >= len(SMALL)
+    missed = {k["kind"]: k["missed_because"] for k in shown if k["enough"] and k["recall"] < 0.95}
+    assert not missed
+    assert all(k["routed_right"] == k["found_of_all"] for k in shown)
+
+
+def test_missing_and_late_readings_make_nobody_guilty(said: dict[str, Any]):
+    disturbed = said["disturbed"]
+    assert disturbed["cases"] == DISTURBED
+    assert disturbed["additional_not_so"] == []
+    assert disturbed["unknown"] > disturbed["unknown_before"]
+
+
+def test_nothing_is_said_that_is_not_so(said: dict[str, Any]):
+    assert [f for f in said["not_so"] if f["severity"] in {"warning", "major", "critical"}] == []
+
+
+def test_the_same_seeds_say_the_same_again():
+    known = profiles(fetch=False)
+    kind = next(k for k in KINDS if k.name == "cover")
+    (batch,) = batches_of(kind, 1, ["G3-H"], size=1)
+    first, again = played(batch, known.shapes), played(batch, known.shapes)
+    assert first[0].found
+    assert first == again
+
+
+def test_an_irregularity_that_is_not_there_is_not_found():
+    """What the model makes of a fault is what is found: without it the same customer is clean."""
+    known = profiles(fetch=False)
+    kind = next(k for k in KINDS if k.name == "cover")
+    (batch,) = batches_of(None, 1, ["G3-H"], size=1, days=2)
+    (clean,) = played(batch, known.shapes)
+    assert [f for f in clean.findings if f["topic"] in kind.must] == []
+
+
+def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    batches = truth.plan(["G3-H"], years=0, cases=1, disturbed=0, only=("cover", "magnet"))
+    kept = truth.Kept(tmp_path / "kept.jsonl")
+    before = truth.run(batches[:1], jobs=1, kept=kept, progress=truth.Progress(None))
+    with (tmp_path / "kept.jsonl").open("a") as file:
+        file.write('{"batch": "half a li')
+    monkeypatch.setattr(truth, "_play", lambda batch: played(batch, profiles(fetch=False).shapes))
+    again = truth.Kept(tmp_path / "kept.jsonl")
+    assert again.of(batches[0]) == before
+    assert again.of(batches[1]) is None
+
+
+def test_figures_can_be_printed_and_read_by_a_program(capsys: pytest.CaptureFixture[str]):
+    asked = ["--years", "0", "--cases", "1", "--only", "cover", "--jobs", "1", "--no-fetch"]
+    assert truth.main([*asked, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["kinds"][0]["found"] == 1
+    assert truth.main(asked) == 0
+    shown = capsys.readouterr()
+    assert "met-cover" in shown.out
+    assert shown.err == ""
+
+
+def test_progress_is_for_a_terminal_only():
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    (batch,) = truth.plan(["G3-H"], years=0, cases=1, disturbed=0, only=("cover",))
+    for out, speaks in ((Terminal(), True), (io.StringIO(), False)):
+        progress = truth.Progress(out)
+        progress.begin(0, 1)
+        progress.step(batch)
+        progress.end()
+        assert bool(out.getvalue()) == speaks
+
+
+def test_a_finding_is_so_only_if_the_load_or_what_was_done_makes_it_so():
+    customer = replace(drawn("p", "G3-H", 5, every_s=900, slide_min=15), share=0.9, by_demand=False)
+    world = World(customer, load_of(customer, profiles(fetch=False).shapes["G3-H"], first_day=10, days=7, sub=15))
+    loaded = int(world.load.sliding_va().argmax()) + 15
+    at_ms = world.load.start_ms + round(loaded * world.load.step_s * 1000)
+    cover = next(k for k in KINDS if k.name == "cover")
+    done = Happening(at_ms)
+
+    def why(topic: str, kind: Kind | None = None, opened_ms: int = at_ms) -> str:
+        happening = done if kind else None
+        return judged(Finding("f", topic, "", opened_ms, "major", "metering"), world, kind, happening).why
+
+    assert why("cap-over-contract") == "not so"
+    assert why("met-cover") == "not so"
+    assert why("met-cover", cover) == "done"
+    assert why("met-magnetic", cover) == "not so"
+    assert why("met-cover", cover, at_ms - 86_400_000) == "not so"
+    world.load.p *= 1.2
+    world.load.q *= 1.2
+    assert why("cap-over-contract") == "load"
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    [(30, 30, 0.8843, 1.0), (0, 30, 0.0, 0.1157), (8, 10, 0.4439, 0.9748)],
+)
+def test_intervals_are_those_of_clopper_and_pearson(hits: int, of: int, low: float, high: float):
+    assert share(hits, of) == pytest.approx((low, high), abs=2e-4)
+
+
+def test_the_bound_of_no_event_is_three_over_the_exposure():
+    assert rate_bound(0, 400) == pytest.approx(2.9957 / 400, rel=1e-3)

@@ -1,0 +1,1 @@
+"""Ground truth: customers of whom everything is known, played through the real core, and how right it was."""

@@ -1,0 +1,196 @@
+"""How right the agent is: `python -m tests.truth [--years N] [--cases N] [--disturbed N] [--only KIND]... [--json]`.
+
+Plays seeded customers through the real core and prints, per topic, precision, recall, delay and what is unknown. What
+has been played on this very tree is kept in .truth/ and is not played again: a run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from tests.prove import tree_hash
+from tests.truth.cases import Batch, Result, batches_of, played
+from tests.truth.kinds import KINDS
+from tests.truth.profiles import KEPT, ROOT, Profiles, profiles
+from tests.truth.summary import summary
+from tests.truth.tables import text
+
+SIZE = 9
+"""Points side by side in one core."""
+_SHAPES: Profiles | None = None
+
+
+def plan(
+    shapes: Sequence[str], *, years: int, cases: int, disturbed: int, days: int = 366, only: Sequence[str] = ()
+) -> list[Batch]:
+    """Longest first, so that the processes end together. `days`: so much of its year a clean customer is played."""
+
+    def all_of() -> Iterator[Batch]:
+        if not only or "clean" in only:
+            yield from batches_of(None, years, shapes, size=SIZE, days=days)
+            yield from batches_of(None, disturbed, shapes, size=SIZE, days=days, disturbed=True)
+        for kind in KINDS:
+            if not only or kind.name in only:
+                yield from batches_of(kind, cases, shapes, size=SIZE)
+
+    return sorted(all_of(), key=lambda b: -len(b.numbers) * b.days * 86_400 // b.every_s)
+
+
+def run(batches: Sequence[Batch], *, jobs: int, kept: Kept, progress: Progress) -> list[Result]:
+    """Results of all batches; those that are kept are not played again."""
+    results: list[Result] = []
+    todo: list[Batch] = []
+    for batch in batches:
+        before = kept.of(batch)
+        if before is None:
+            todo.append(batch)
+        else:
+            results += before
+    progress.begin(len(batches) - len(todo), len(batches))
+    if jobs == 1:
+        for batch in todo:
+            results += kept.keep(batch, _play(batch))
+            progress.step(batch)
+        return results
+    with ProcessPoolExecutor(jobs, initializer=_alone) as pool:
+        waiting = {pool.submit(_play, batch): batch for batch in todo}
+        try:
+            for done in as_completed(waiting):
+                results += kept.keep(waiting[done], done.result())
+                progress.step(waiting[done])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+def _alone() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _play(batch: Batch) -> list[Result]:
+    global _SHAPES  # noqa: PLW0603  (read once per process)
+    if _SHAPES is None:
+        _SHAPES = profiles(fetch=False)
+    return played(batch, _SHAPES.shapes)
+
+
+class Kept:
+    """What has been played on a tree, batch by batch; `path` None: nothing is kept."""
+
+    def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
+        self._path = path
+        self._known: dict[str, list[dict[str, Any]]] = {}
+        if path is None:
+            return
+        if fresh:
+            path.unlink(missing_ok=True)
+        if path.exists():
+            for line in path.read_text("utf-8").splitlines():
+                try:
+                    entry = json.loads(line)
+                    self._known[entry["batch"]] = entry["results"]
+                except (ValueError, KeyError):  # cut off while it was written
+                    continue
+
+    def of(self, batch: Batch) -> list[Result] | None:
+        found = self._known.get(batch.name)
+        if found is None:
+            return None
+        return [Result(**{**r, "answers": [tuple(a) for a in r["answers"]]}) for r in found]
+
+    def keep(self, batch: Batch, results: list[Result]) -> list[Result]:
+        if self._path is not None:
+            self._path.parent.mkdir(exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as file:
+                line = {"batch": batch.name, "results": [asdict(r) for r in results]}
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        return results
+
+
+def kept_for(known: Profiles, *, fresh: bool = False) -> Kept:
+    """What has been played of these profiles on the tree as it lies here."""
+    tree = tree_hash(ROOT)
+    return Kept(KEPT.parent / f"{tree[:16]}-{len(known.shapes)}.jsonl" if tree else None, fresh=fresh)
+
+
+class Progress:
+    """One line that tells how far it is; on a terminal only."""
+
+    def __init__(self, out: TextIO | None) -> None:
+        self._out = out if out is not None and out.isatty() else None
+        self._done = self._of = self._before = 0
+        self._began = time.monotonic()
+
+    def begin(self, done: int, of: int) -> None:
+        self._done, self._of, self._before = done, of, done
+        self._say("")
+
+    def step(self, batch: Batch) -> None:
+        self._done += 1
+        self._say(batch.name)
+
+    def end(self) -> None:
+        if self._out is not None:
+            self._out.write("\r\x1b[K")
+            self._out.flush()
+
+    def _say(self, what: str) -> None:
+        if self._out is None:
+            return
+        spent = time.monotonic() - self._began
+        played_now = self._done - self._before
+        left = f", about {spent / played_now * (self._of - self._done):.0f} s left" if played_now else ""
+        self._out.write(f"\r\x1b[K[{self._done}/{self._of}] {what} {spent:.0f} s{left}")
+        self._out.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(prog="python -m tests.truth", description=__doc__.splitlines()[0])
+    names = ["clean", *(k.name for k in KINDS)]
+    parser.add_argument("--years", type=int, default=405, help="clean point-years, spread over the load classes")
+    parser.add_argument("--days", type=int, default=366, help="so much of its year each clean customer is played")
+    parser.add_argument("--cases", type=int, default=30, help="cases of each irregularity")
+    parser.add_argument("--disturbed", type=int, default=None, help="clean point-years played again, disturbed; all")
+    parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--fresh", action="store_true", help="play again what has been played on this tree")
+    parser.add_argument("--no-fetch", action="store_true", help="only the load classes that are here")
+    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    asked = parser.parse_args(arguments)
+    known = profiles(fetch=not asked.no_fetch)
+    disturbed = asked.years if asked.disturbed is None else min(asked.disturbed, asked.years)
+    batches = plan(
+        list(known.shapes),
+        years=asked.years,
+        cases=asked.cases,
+        disturbed=disturbed,
+        days=asked.days,
+        only=asked.only or (),
+    )
+    progress = Progress(sys.stderr)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    kept = kept_for(known, fresh=asked.fresh)
+    try:
+        results = run(batches, jobs=asked.jobs, kept=kept, progress=progress)
+    except KeyboardInterrupt:
+        sys.stderr.write("\ncut off: the next run goes on from here\n")
+        return 130
+    progress.end()
+    said = summary(results, known.source)
+    sys.stdout.write(json.dumps(said, ensure_ascii=False, indent=1) + "\n" if asked.json else text(said) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

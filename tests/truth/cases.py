@@ -1,0 +1,178 @@
+"""From a plan to results: batches of customers, played in processes of their own, and what came of each.
+
+Every case has a seed that follows from what it is, so that a single one can be played again.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tests.truth.customer import Customer, drawn
+from tests.truth.faults import Happening
+from tests.truth.judge import Judged, is_found, judged
+from tests.truth.kinds import KINDS, Kind
+from tests.truth.load import load_of
+from tests.truth.meter import World
+from tests.truth.play import Disturbed, Story, play
+from tests.truth.profiles import Floats
+
+BY_NAME = {k.name: k for k in KINDS}
+CLEAN_EVERY_S, CLEAN_SUB = 900, 15
+QUICK_EVERY_S, QUICK_SUB = 60, 3
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Cases that are played side by side: all of one kind ("" clean), one first day, one cadence."""
+
+    kind: str
+    numbers: tuple[int, ...]
+    shapes: tuple[str, ...]
+    first_day: int
+    days: int
+    every_s: int
+    sub: int
+    disturbed: bool = False
+
+    @property
+    def name(self) -> str:
+        """What this batch is, for the record of what has been played."""
+        how = "disturbed" if self.disturbed else "plain"
+        when = f"{self.first_day}+{self.days}x{self.every_s}"
+        return f"{self.kind or 'clean'}/{how}/{when}/{self.numbers[0]}-{self.numbers[-1]}"
+
+
+@dataclass
+class Result:
+    """What came of one case. `late_h`: from what is true to the finding, hours. `enough`: the inputs suffice."""
+
+    kind: str
+    number: int
+    shape: str
+    days: float
+    every_s: int
+    disturbed: bool
+    found: bool = False
+    enough: bool = True
+    late_h: float | None = None
+    route: str = ""
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[tuple[str, str, str, int]] = field(default_factory=list)
+    customer: dict[str, Any] = field(default_factory=dict)
+
+
+def batches_of(
+    kind: Kind | None, count: int, shapes: Sequence[str], *, size: int, days: int | None = None, every_s: int = 0,
+    disturbed: bool = False,
+) -> Iterator[Batch]:  # fmt: skip
+    """So many cases of a kind (None: clean), spread over the load classes and the year."""
+    name = kind.name if kind else ""
+    step_s = every_s or (kind.every_s if kind else CLEAN_EVERY_S)
+    sub = kind.sub if kind and step_s == kind.every_s else {CLEAN_EVERY_S: CLEAN_SUB}.get(step_s, QUICK_SUB)
+    length = days or (kind.days if kind else 366)
+    for at in range(0, count, size):
+        numbers = tuple(range(at, min(at + size, count)))
+        rng = np.random.default_rng([zlib.crc32(name.encode()), at, 7])
+        low, high = kind.first_day if kind else (0, 366 - min(length, 366))
+        first = 0 if high <= low else int(rng.integers(low, high))
+        shapes = [s for s in shapes if not kind or not kind.shapes or s in kind.shapes] or shapes
+        names = tuple(shapes[(n + zlib.crc32(name.encode())) % len(shapes)] for n in numbers)
+        yield Batch(name, numbers, names, first, length, step_s, sub, disturbed)
+
+
+def played(batch: Batch, shapes: dict[str, Floats]) -> list[Result]:
+    """The cases of one batch through one core."""
+    kind = BY_NAME.get(batch.kind)
+    worlds: list[World] = []
+    happenings: list[Happening | None] = []
+    for number, shape in zip(batch.numbers, batch.shapes, strict=True):
+        customer = _customer(batch, number, shape, kind)
+        rng = np.random.default_rng([customer.seed, 6])
+        load = load_of(customer, shapes[shape], first_day=batch.first_day, days=batch.days, sub=batch.sub)
+        world = World(customer, load)
+        worlds.append(world)
+        happenings.append(kind.apply(world, rng) if kind else None)
+    stories = [Story(w, h.table if h else {}) for w, h in zip(worlds, happenings, strict=True)]
+    out: list[Result] = []
+    for n, said in enumerate(play(stories, Disturbed() if batch.disturbed else None)):
+        world, happening = worlds[n], happenings[n]
+        verdicts = [judged(f, world, kind, happening) for f in said.findings]
+        result = Result(
+            batch.kind, batch.numbers[n], batch.shapes[n], said.days, batch.every_s, batch.disturbed,
+            findings=[_plain(v, world) for v in verdicts],
+            answers=[(*key, count) for key, count in sorted(said.answers.items())],
+            customer={"share": round(world.customer.share, 3), "kva": world.customer.contract_kva,
+                      "ct_a": world.customer.ct_a, "register": world.customer.register,
+                      "pf": round(world.customer.pf, 3)},
+        )  # fmt: skip
+        if kind is not None and happening is not None:
+            hits = [f for f in said.findings if is_found(f, kind, happening, world)]
+            result.enough = _enough(kind, world, happening)
+            if hits:
+                first = min(hits, key=lambda f: f.opened_ms)
+                result.found, result.route = True, first.route
+                result.late_h = max(0.0, (first.opened_ms - happening.from_ms) / 3.6e6)
+        out.append(result)
+    return out
+
+
+def _customer(batch: Batch, number: int, shape: str, kind: Kind | None) -> Customer:
+    seed = zlib.crc32(f"{batch.kind}/{shape}/{number}".encode())
+    slide = kind.slide_min if kind else (15 if batch.every_s > 60 else 5)
+    customer = drawn(f"{batch.kind or 'clean'}-{number}", shape, seed, every_s=batch.every_s, slide_min=slide)
+    if kind is None:
+        return customer
+    return kind.change(customer, np.random.default_rng([seed, 8]))
+
+
+def _plain(verdict: Judged, world: World) -> dict[str, Any]:
+    f = verdict.finding
+    return {
+        "topic": f.topic, "key": f.key, "why": verdict.why, "severity": f.severity, "route": f.route, "steps": f.steps,
+        "opened_day": round((f.opened_ms - world.load.start_ms) / 86_400_000, 3), "measured": f.measured,
+    }  # fmt: skip
+
+
+def _enough(kind: Kind, world: World, happening: Happening) -> bool:
+    """Whether the load gives what the question needs (`Kind.needs`), once it is true."""
+    what, least = kind.needs
+    if not what:
+        return True
+    load, customer = world.load, world.customer
+    if what == "margin":
+        # A block of the grid, less a step of each register at either end and the class.
+        blocks = load.blocks_w() if customer.by_demand else load.blocks_va()
+        limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
+        step_w = 10.0 * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
+        return bool(blocks.max() * 0.995 - step_w > least * limit)
+    if what == "step":
+        return _stepped(world, happening, least)
+    since = max(0, round((happening.from_ms - load.start_ms) / (load.every_s * 1000)))
+    amps = load.at_ticks(np.hypot(load.p, load.q))[since:] / (3**0.5 * 400.0) / customer.ct_a
+    if what == "current":
+        held = max(1, 1800 // load.every_s)
+        runs = np.convolve(amps > least, np.ones(held), "valid")
+        return bool((runs >= held).any())
+    per_day = 86_400 // load.every_s
+    whole = len(amps) // per_day
+    if what == "spread":
+        days = amps[: whole * per_day].reshape(whole, per_day)
+        wide = (days.max(axis=1) - days.min(axis=1)) * world.ratio**-1 >= least
+        return bool(np.convolve(wide, np.ones(3), "valid").max(initial=0) >= 3) if whole >= 3 else False
+    flow = float(load.over_ticks(load.p)[since:].sum()) / customer.k / max(1e-9, len(amps) / per_day)
+    return flow >= least
+
+
+def _stepped(world: World, happening: Happening, least: float) -> bool:
+    """Whether a fortnight's daily peaks stand 1.10 above all before, and its P95 reaches `least` of the contract."""
+    blocks = world.load.blocks_va() / (world.customer.contract_kva * 1000)
+    days = blocks[: len(blocks) // 96 * 96].reshape(-1, 96)
+    at = round((happening.from_ms - world.load.start_ms) / 86_400_000)
+    peaks, since = days.max(axis=1), days[at : at + 14]
+    risen = np.median(peaks[at : at + 14]) >= 1.11 * np.median(peaks[:at])
+    return bool(risen and np.median(np.quantile(since, 0.95, axis=1)) >= least * 1.01)
