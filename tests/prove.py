@@ -159,6 +159,10 @@ PROOFS = (
         ("tests/test_dlms_kill.py",), {"EDGE_PROVE_DLMS_KILLS": "200"},
     ),
     Proof(
+        "dlms-faults", "whatever a simulated DLMS meter does wrong: a true value or a gap", "37 faults, 4 rounds each",
+        ("tests/test_dlms_spoiled.py",), {"EDGE_PROVE_DLMS_ROUNDS": "4"},
+    ),
+    Proof(
         "dlms-scan", "searched, whatever a DLMS meter answers", "3,000 meters", ("tests/test_scan_dlms.py",),
         {"EDGE_PROVE_DLMS_SCAN": "3000"},
     ),

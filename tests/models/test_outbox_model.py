@@ -96,6 +96,11 @@ class Outbox(RuleBasedStateMachine):
         else:
             assert outcome is AckOutcome.REPEATED
 
+    @precondition(lambda self: self.kept)
+    @rule()
+    def receive_again(self) -> None:
+        assert self.receipt(self.kept, self.head_hex(self.kept)) is AckOutcome.REPEATED
+
     @precondition(lambda self: len(self.chain) > self.base)
     @rule(back=st.integers(0, 5))
     def receive_what_is_not_ours(self, back: int) -> None:
@@ -187,7 +192,8 @@ MATTERS = {
 
 
 TestOutbox = Outbox.TestCase
-TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+# The same histories each time: whether every case that matters was met is then no matter of luck.
+TestOutbox.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, derandomize=True)
 
 
 def test_every_case_that_matters_was_met():
