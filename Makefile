@@ -24,13 +24,15 @@ help:  ## what can be done here
 demo: $(VENV)/.ready-demo  ## simulated meters, the agent, a broker and a centre, on this machine alone
 	$(BIN)/edge-agent-sim demo
 
+# Whole agents with brokers and kills have the machine to themselves; the other tests mostly wait, two at a time.
 test: $(VENV)/.ready-test $(PEERS)/.ready  ## style, types, walls between the rooms, tests
 	@sh tests/install-system.sh
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/e2e
+	$(BIN)/python -m pytest tests/e2e
 
 prove: $(VENV)/.ready-test $(PEERS)/.ready  ## the guarantees, one by one, with kills and faults; prints what was shown
 	@sh tests/install-system.sh

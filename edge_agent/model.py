@@ -313,6 +313,10 @@ class Profile:
     events: tuple[EventNumber, ...] = ()
 
 
+LINES = frozenset({"serial", "tcp-serial"})
+"""Kinds of links with a serial line behind them; on the others there are only packets."""
+
+
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
     """One serialised channel."""

@@ -161,31 +161,37 @@ DEVICES: tuple[DeviceSpec, ...] = (
 
 @dataclass
 class Trouble:
-    """Shares of the answers that go wrong, and how late a late one is at most."""
+    """What befalls how many answers of each hundred, drawn as cards are so that a short run meets it too."""
 
     chance: Random
-    late: float = 0.05
-    corrupted: float = 0.02
-    lost: float = 0.02
+    late: int = 5
+    corrupted: int = 2
+    lost: int = 2
     late_from_s: float = 0.6
     late_to_s: float = 8.0
     struck: Counter[str] = field(default_factory=Counter)
+    _fates: list[str] = field(default_factory=list)
 
     def befall(self, reply: Reply, *, has_crc: bool) -> Reply | None:
         """The answer as it leaves; None: not at all."""
         self.struck["answers"] += 1
-        draw, chance = self.chance.random(), self.chance
-        if draw < self.late:
-            self.struck["late"] += 1
+        fate, chance = self._fate(), self.chance
+        self.struck[fate] += 1
+        if fate == "late":
             longer_s = self.late_to_s - self.late_from_s
             return reply._replace(after_s=reply.after_s + self.late_from_s + longer_s * chance.random() ** 2)
-        if draw < self.late + self.lost:
-            self.struck["lost"] += 1
+        if fate == "lost":
             return None
-        if draw < self.late + self.lost + self.corrupted:
-            self.struck["corrupted"] += 1
+        if fate == "corrupted":
             return reply._replace(data=corrupted(reply.data, chance, has_crc=has_crc))
         return reply
+
+    def _fate(self) -> str:
+        if not self._fates:
+            struck = ["late"] * self.late + ["lost"] * self.lost + ["corrupted"] * self.corrupted
+            self._fates = [*struck, *["in order"] * (100 - len(struck))]
+            self.chance.shuffle(self._fates)
+        return self._fates.pop()
 
 
 def corrupted(frame: bytes, chance: Random, *, has_crc: bool) -> bytes:

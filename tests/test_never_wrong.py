@@ -169,10 +169,10 @@ async def trusting_in_memory(trouble: Trouble, count: int) -> Book:
     return book
 
 
-def trouble_came(struck: Counter[str], *, least: float) -> None:
+def trouble_came(struck: Counter[str]) -> None:
     """That what had to be survived did happen, in the shares that were meant."""
-    for what, share in (("late", 0.05), ("corrupted", 0.02), ("lost", 0.02)):
-        assert struck[what] > least * share * struck["answers"], struck
+    for what, of_a_hundred in (("late", 5), ("corrupted", 2), ("lost", 2)):
+        assert struck[what] >= of_a_hundred * (struck["answers"] // 100) > 0, struck
 
 
 @pytest.mark.timeout(7200)
@@ -180,10 +180,10 @@ def test_in_memory_nothing_wrong_is_accepted_and_a_client_that_trusts_checksums_
     trouble = Trouble(Random(645))
     book, lost_of_due, lost_by_hand = run_virtual(agent_in_memory(trouble, POLLS))
     seen = book.seen
-    trouble_came(trouble.struck, least=0.7)
+    trouble_came(trouble.struck)
     trusted = Trouble(Random(645))
     trusting = run_virtual(trusting_in_memory(trusted, POLLS)).seen
-    trouble_came(trusted.struck, least=0.7)
+    trouble_came(trusted.struck)
     figures.report(
         "in memory, 9600 8E1, 5 Modbus RTU and 3 DL/T 645 devices",
         polls=seen["polls"], late=trouble.struck["late"],
@@ -230,7 +230,7 @@ def test_behind_a_pty_nothing_wrong_is_accepted():
         corrupted=trouble.struck["corrupted"], lost=trouble.struck["lost"], values_right=seen["right"],
         values_WRONG=seen["WRONG"], readings_lost_of_those_asked_for_live=f"{lost:.1%}",
     )  # fmt: skip
-    trouble_came(trouble.struck, least=0.7 if PTY_POLLS >= 1000 else 0.1)
+    trouble_came(trouble.struck)
     assert seen["WRONG"] == 0
     assert book.page >= PTY_POLLS
     assert seen["right"] > book.page

@@ -18,7 +18,7 @@ from drivers.dlms.hdlc import Event, Hdlc, Parameters, Say, Whole
 from drivers.dlms.hdlc_frame import ServerAddress
 from drivers.dlms.refused import Desync, Said
 from drivers.dlms.wrapper import Wrapper
-from drivers.link import Answer, Link, Voice, converse
+from drivers.link import Answer, Exchange, Link, Voice, converse
 from drivers.link.latency import LatencyFilter
 from edge_agent.model import DlmsSpec, Frame
 from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply
@@ -73,7 +73,7 @@ class Wire:
             await self.link.open()
             self.made += 1
 
-    async def converse(self, exchange: _Exchange, timeout_s: float, *, secret: bool) -> Answer:
+    async def converse(self, exchange: Exchange, timeout_s: float, *, secret: bool) -> Answer:
         try:
             return await converse(self.voice, exchange, timeout_s)
         except DriverError as error:
@@ -94,8 +94,8 @@ def channel_of(wire: Wire, spec: DlmsSpec, seen: LatencyFilter, *, client: int |
     return HdlcChannel(wire, client, spec, seen)
 
 
-class _Exchange:
-    """One thing said, and what comes of it."""
+class _Kept:
+    """One thing said, and all that came after it."""
 
     def __init__(self, request: bytes) -> None:
         self.request = request
@@ -105,14 +105,8 @@ class _Exchange:
     def received(self) -> bytes:
         return bytes(self._received)
 
-    def feed(self, received: bytes) -> bytes | None:
-        raise NotImplementedError
 
-    def expired(self) -> DriverError:
-        raise NotImplementedError
-
-
-class _Wrapped(_Exchange):
+class _Wrapped(_Kept):
     """An APDU in the wrapper, and its answer."""
 
     def __init__(self, codec: Wrapper, apdu: bytes) -> None:
@@ -127,7 +121,7 @@ class _Wrapped(_Exchange):
         return self._codec.expired()
 
 
-class _Framed(_Exchange):
+class _Framed(_Kept):
     """A frame, and what the data link makes of what comes."""
 
     def __init__(self, hdlc: Hdlc, frame: bytes) -> None:

@@ -87,7 +87,8 @@ def averaging_of(column: Column) -> tuple[Attribute, Attribute] | None:
     """Where a demand register says over what it averages: period, and how many of them; None: it need not."""
     if column.source.class_id != Class.DEMAND_REGISTER:
         return None
-    return tuple(Attribute(Class.DEMAND_REGISTER, column.source.instance, n) for n in (8, 9))  # type: ignore[return-value]
+    instance = column.source.instance
+    return Attribute(Class.DEMAND_REGISTER, instance, 8), Attribute(Class.DEMAND_REGISTER, instance, 9)
 
 
 def scaled_column(column: Column, unit: ScalerUnit) -> Scaled | str:

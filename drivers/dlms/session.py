@@ -292,6 +292,7 @@ class Session:
         counter, file = counter_of(spec.state, keys.encryption, title)
         if file.is_new and self._resynced_ms is None:
             await self._read_counter(counter, above=BLOCK, first=True)
+        # The gate of a DLMS voice seals as well as it passes: `drivers.gate_dlms`.
         witness: Witness = self._wire.voice.gate  # type: ignore[assignment]
         return Protection(
             keys, title, counter, witness=witness, heard=self._heard, level=level, wrap=Wrap(spec.wrap),

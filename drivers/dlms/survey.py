@@ -22,17 +22,17 @@ from drivers.dlms.hdlc_frame import FINAL, ServerAddress, client_octet
 from drivers.dlms.inventory import MOST_METERS, Asking
 from drivers.dlms.refused import LinkRefused
 from drivers.dlms.session import Session
-from drivers.link import Link
+from drivers.link import Answer, Exchange, Link
 from drivers.link.rollcall import called
-from edge_agent.model import DeviceSpec, DlmsSpec, Frame, Profile
+from edge_agent.model import LINES, DeviceSpec, DlmsSpec, Frame, Profile
 from edge_agent.ports import DriverError, LinkDown, NoReply, Refused
 from edge_agent.sighting import DlmsCalls, Leave, Seen, Sighting
 
 FRAMINGS = ((9600, "N"), (2400, "N"), (19200, "N"), (4800, "N"), (115200, "N"), (9600, "E"))
 """What meters come with: HDLC has eight bits and no parity (IEC 62056-46, 5)."""
 
-LINKS = frozenset({"serial", "tcp-serial", "dlms-tcp"})
-ON_REQUEST = frozenset({"serial", "tcp-serial"})
+LINKS = LINES | {"dlms-tcp"}
+ON_REQUEST = LINES
 """Where such meters are looked for only if somebody asks for it: it takes a while."""
 
 WAIT_S = 0.7
@@ -108,7 +108,7 @@ class _WatchedWire(Wire):
     hushed = False
     """Nothing more is to be said: leave was not given."""
 
-    async def converse(self, exchange, timeout_s: float, *, secret: bool):  # type: ignore[no-untyped-def]
+    async def converse(self, exchange: Exchange, timeout_s: float, *, secret: bool) -> Answer:
         try:
             await self.leave(False)
         except BaseException:

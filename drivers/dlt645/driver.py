@@ -7,6 +7,7 @@ from then on.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from zoneinfo import ZoneInfo
 
@@ -44,7 +45,7 @@ class Dlt645Driver:
         self._timeout_s = timeout_s
         self._now_ms = now_ms
         self._session = Session(now_ms, timeout_s)
-        self._latencies: dict[str, LatencyFilter] = {}  # by address
+        self._latencies: defaultdict[str, LatencyFilter] = defaultdict(LatencyFilter)  # by address
         self._plans: dict[DeviceId, Plan] = {}  # the last one that was read: the meter is the same in all of them
         self._silent = 0
 
@@ -231,7 +232,7 @@ class Dlt645Driver:
         except DriverError as error:
             session.give_up(exchange.asked, exchange.asked_ms)
             if isinstance(error, NoReply) and not error.received:
-                self._seen(exchange.asked.address).missed()
+                self._latencies[exchange.asked.address].missed()
             if isinstance(error, BadReply):
                 session.clear()  # the link was drained: what is begun in the buffer has no end any more
             self._silent = self._silent + 1 if isinstance(error, NoReply) and not error.received else 0
@@ -240,14 +241,8 @@ class Dlt645Driver:
                 await link.close()
             raise
         self._silent = 0
-        self._seen(exchange.asked.address).answered(answer.waited_s)
+        self._latencies[exchange.asked.address].answered(answer.waited_s)
         return exchange, answer
-
-    def _seen(self, address: str) -> LatencyFilter:
-        seen = self._latencies.get(address)
-        if seen is None:
-            seen = self._latencies[address] = LatencyFilter()
-        return seen
 
     async def _fall_silent(self, exchange: Exchange) -> None:
         """See that nobody speaks on behind the answer: the silence that the next question has to wait for anyway.

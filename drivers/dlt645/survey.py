@@ -22,11 +22,12 @@ from drivers.dlt645.frame import (
     encode,
 )
 from drivers.link.rollcall import EVERYBODY, Present, RollCall
+from edge_agent.model import LINES
 
 FRAMINGS = ((2400, "E"), (9600, "E"), (4800, "E"), (9600, "N"), (1200, "E"), (19200, "E"), (2400, "N"))
 """What meters come with: 2400 8E1 by the standard (5.1.3)."""
 
-LINKS = frozenset({"serial", "tcp-serial"})
+LINKS = LINES
 
 TOTAL = bytes.fromhex("00000100")
 """00010000, import active energy: the item that a meter has if it has any. Lowest octet first."""

@@ -6,6 +6,7 @@ A list that a meter refuses, at which it keeps silent while it answers other que
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Dlt698Driver:
         self._timeout_s = timeout_s
         self._now_ms = now_ms
         self._session = Session(now_ms)
-        self._latencies: dict[str, LatencyFilter] = {}  # by address
+        self._latencies: defaultdict[str, LatencyFilter] = defaultdict(LatencyFilter)  # by address
         self._addresses: dict[DeviceId, str] = {}
         self._silent = 0
 
@@ -128,7 +129,7 @@ class Dlt698Driver:
             await self.link.drain()
             self._session.clear()
         for address, late_ms in self._session.late():
-            self._seen(address).late(late_ms / 1000)
+            self._latencies[address].late(late_ms / 1000)
 
     async def _converse(self, ask: Callable[[], Exchange]) -> tuple[Exchange, Answer]:
         """One round trip. What brings no good answer is given up, and may still come late."""
@@ -159,7 +160,7 @@ class Dlt698Driver:
             if not isinstance(error, Illegible):
                 session.give_up(exchange.asked)
             if isinstance(error, NoReply) and not error.received:
-                self._seen(exchange.asked.address).missed()
+                self._latencies[exchange.asked.address].missed()
             if isinstance(error, BadReply):
                 session.clear()  # the link was drained: what is begun in the buffer has no end any more
             self._silent = self._silent + 1 if isinstance(error, NoReply) and not error.received else 0
@@ -169,14 +170,8 @@ class Dlt698Driver:
             raise
         self._silent = 0
         session.answered(exchange.asked)
-        self._seen(exchange.asked.address).answered(answer.waited_s)
+        self._latencies[exchange.asked.address].answered(answer.waited_s)
         return exchange, answer
-
-    def _seen(self, address: str) -> LatencyFilter:
-        seen = self._latencies.get(address)
-        if seen is None:
-            seen = self._latencies[address] = LatencyFilter()
-        return seen
 
     def _is_silent_alone(self, address: str, question: Question) -> bool:
         """Whether a meter that lives has now kept silent at this question often enough."""

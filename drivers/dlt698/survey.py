@@ -15,11 +15,12 @@ from importlib.util import find_spec
 
 from drivers.dlt698.frame import ANSWER, PREAMBLE, WILDCARD, Reader, Telegram, address_of, encode
 from drivers.link.rollcall import EVERYBODY, Present, RollCall
+from edge_agent.model import LINES
 
 FRAMINGS = ((9600, "E"), (2400, "E"), (115200, "E"), (4800, "E"), (19200, "E"), (9600, "N"))
 """What meters come with: 9600 8E1 is usual."""
 
-LINKS = frozenset({"serial", "tcp-serial"})
+LINKS = LINES
 
 QUESTION = bytes.fromhex("05 01 01 40010200 00")
 """GET of one attribute, number 1: the communication address; no time tag."""

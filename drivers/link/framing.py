@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edge_agent.model import LinkSpec
+from edge_agent.model import LINES, LinkSpec
 
 FIXED_ABOVE_BAUD = 19_200
 """Above this speed the silences no longer shrink: 1.75 ms and 0.75 ms."""
@@ -37,6 +37,6 @@ class Framing(NamedTuple):
 
 def framing_of(spec: LinkSpec) -> Framing | None:
     """The line's framing; None where there is no line, only packets."""
-    if spec.kind in {"modbus-tcp", "dlms-tcp"}:
+    if spec.kind not in LINES:
         return None
     return Framing(spec.baud, spec.parity, spec.data_bits, spec.stop_bits)

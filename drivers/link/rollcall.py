@@ -9,6 +9,7 @@ frame, so an answer that comes late is credited to who gave it, and a refusal sh
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
@@ -90,7 +91,7 @@ async def called(voice: Voice, request: bytes, wait_s: float) -> tuple[bytes, fl
     return received, 0.0 if roll.first_s is None else roll.first_s - asked_s
 
 
-class RollCall:
+class RollCall(ABC):
     """A `Seeker` of the meters of one line; a protocol brings its question and reads what comes. Units are the other
     protocol's."""
 
@@ -105,13 +106,13 @@ class RollCall:
 
     # -- a protocol ----------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def question(self, address: str) -> bytes:
         """To everybody, to those whose address ends so (A in front), or to one meter; with its preamble."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self, received: bytes, request: bytes) -> tuple[list[Present], int]:
         """The meters' answers in what came, and how many other octets there were; preambles and our echo are none."""
-        raise NotImplementedError
 
     def detail(self, present: Present) -> str:
         """What is to be said of a meter that was found."""

@@ -27,7 +27,7 @@ from drivers.modbus.identification import (
     part_of,
 )
 from drivers.modbus.rtu import RtuSession
-from edge_agent.model import Frame
+from edge_agent.model import LINES, Frame
 from edge_agent.ports import BadReply, DriverError, LinkDown, NoReply, Refused
 from edge_agent.sighting import Leave, Seen, Sighting
 
@@ -37,7 +37,7 @@ FRAMINGS = (
 )  # fmt: skip
 """What devices come with: 9600 8N1 by habit, 19200 8E1 by the standard (V1.02, 2.5.1)."""
 
-LINKS = frozenset({"serial", "tcp-serial", "modbus-tcp"})
+LINKS = LINES | {"modbus-tcp"}
 
 WAIT_S = 0.3
 """For the first byte of an answer on a line: slower devices are found by their late answers, or asked again."""

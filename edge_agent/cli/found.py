@@ -10,12 +10,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from edge_agent.model import LinkSpec
+from edge_agent.model import LINES, LinkSpec
 from edge_agent.sighting import Inventory, Seen, Sighting
 from edge_agent.survey import Probed, Report
 from edge_agent.survey.fragment import fragment
 from edge_agent.survey.meter_profile import site_tables
-from edge_agent.survey.place import LINES
 from edge_agent.survey.scan import minutes, refused, said, who
 from edge_agent.survey.vector import file_name, vector
 from edge_agent.survey.wiring import Guess

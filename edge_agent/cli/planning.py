@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from drivers.cost import Job, LineCost, Overrun, overrun, utilisation
-from edge_agent.model import DeviceId, DeviceSpec, LinkSpec, Request
+from edge_agent.model import LINES, DeviceId, DeviceSpec, LinkSpec, Request
 from edge_agent.words import Phrase, phrase
 
 FULL = 0.80
@@ -167,7 +167,7 @@ def remedies(plan: LinkPlan, turnaround_s: float | None = None) -> Iterator[Phra
         if plan_link(link, [_slower(d, every_s) for d in devices], turnaround_s).roomy:
             yield phrase("plan.slower_all", link=link.id, every_s=f"{every_s:g}")
             break
-    for baud in BAUDS if link.kind in {"serial", "tcp-serial"} else ():
+    for baud in BAUDS if link.kind in LINES else ():
         if baud > link.baud and plan_link(replace(link, baud=baud), devices, turnaround_s).roomy:
             yield phrase("plan.higher_baud", link=link.id, baud=baud)
             break

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from edge_agent.holding import HeldLinks, LinkHeld
-from edge_agent.model import LinkSpec
+from edge_agent.model import LINES, LinkSpec
 from edge_agent.ports import DriverError
 from edge_agent.words import say
 
@@ -34,5 +34,5 @@ def cure(link: LinkSpec, error: DriverError) -> str:
     stop = "" if str(error).endswith(("?", ".")) else "."
     if error.code:
         return f"{error}{stop} {say(error.code, **error.fields)}"
-    on_line = "" if link.kind in {"modbus-tcp", "dlms-tcp"} else "_line"
+    on_line = "_line" if link.kind in LINES else ""
     return f"{error}{stop} {say(f'read.{error.cause.value}{on_line}')}"

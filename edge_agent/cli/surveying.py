@@ -18,12 +18,12 @@ from edge_agent.cli.found import Visit
 from edge_agent.cli.port import cure, held
 from edge_agent.clock import SystemClock
 from edge_agent.holding import AskedStamp
-from edge_agent.model import LinkSpec, Profile
+from edge_agent.model import LINES, LinkSpec, Profile
 from edge_agent.ports import DriverError, NoReply
 from edge_agent.settings import Profiles, Site, SiteError, config_files, link_specs, load_site
+from edge_agent.settings.link_rules import PORTS
 from edge_agent.sighting import DlmsCalls
 from edge_agent.survey import Place, Wanted, probe_device, scan_and_probe
-from edge_agent.survey.place import LINES
 from edge_agent.survey.watch import Stopped
 from edge_agent.words import say
 
@@ -31,10 +31,6 @@ T = TypeVar("T")
 
 RUNTIME = Path("/run/edge-agent")
 BAUDS = frozenset({300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200})
-
-
-PORTS = {"modbus-tcp": 502, "dlms-tcp": 4059}
-"""The usual ones; a converter has none."""
 
 
 class Asked(NamedTuple):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from edge_agent.model import UNIT, DlmsSpec, Gap, GapCause, Identity, LinkSpec, Outcome, Reading, Register
+from edge_agent.model import LINES, UNIT, DlmsSpec, Gap, GapCause, Identity, LinkSpec, Outcome, Reading, Register
 from edge_agent.sighting import Inventory, Listed, Record, Sighting
 from edge_agent.survey.fragment import comment, device_id, quoted
 from edge_agent.survey.scan import who
@@ -78,7 +78,7 @@ def profile(name: str, sighting: Sighting, inventory: Inventory, link: LinkSpec,
 
 def site_tables(link: LinkSpec, profile: str, sighting: Sighting, inventory: Inventory) -> list[str]:
     """The meter's tables for the site file, as it was asked; secrets are named by the files they stand in."""
-    spec, on_line = inventory.spec, link.kind != "dlms-tcp"
+    spec, on_line = inventory.spec, link.kind in LINES
     usual = DlmsSpec()
     lines = [
         "[[device]]",

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from edge_agent.fieldbus import FieldLine, Stamp
-from edge_agent.model import DeviceSpec, LinkSpec
+from edge_agent.model import LINES, DeviceSpec, LinkSpec
 from edge_agent.ports import Clock
 
-LINES = frozenset({"serial", "tcp-serial"})
 """Kinds of links with a line: it has a speed, and others may speak on it."""
 
 

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from edge_agent.model import LINES
 from edge_agent.ports import DriverError, LinkDown
 from edge_agent.sighting import Seeker, Seen, Sighting
-from edge_agent.survey.place import LINES, Place, Setting
+from edge_agent.survey.place import Place, Setting
 from edge_agent.survey.seekers import seekers, settings
 from edge_agent.survey.watch import Notice, Spent, Stopped, Watch
 from edge_agent.words import say

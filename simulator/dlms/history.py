@@ -8,7 +8,7 @@ so in its status, and a log has both ends. Event codes are each maker's own; the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from simulator.clock import Ms
 from simulator.device import ENERGIES, SimMeter
@@ -103,7 +103,7 @@ class History:
         """A client has failed to prove itself."""
         self._locked_out.append(at_ms)
 
-    def profile(self, columns: Mapping[str, Shown], **kind: object) -> Profile:
+    def profile(self, columns: Mapping[str, Shown], **kind: Any) -> Profile:
         return Profile(
             name=name_of(LOAD_PROFILE),
             columns=(
@@ -114,10 +114,10 @@ class History:
             entries=self.entries,
             clock=self._clock,
             period_s=self._period_ms // 1000,
-            **kind,  # type: ignore[arg-type]
+            **kind,
         )
 
-    def log(self, number: int, **kind: object) -> Profile:
+    def log(self, number: int, **kind: Any) -> Profile:
         return Profile(
             name=name_of(EVENT_LOG.format(number)),
             columns=(
@@ -126,7 +126,7 @@ class History:
             ),
             entries=lambda now_ms: self.events(number, now_ms),
             clock=self._clock,
-            **kind,  # type: ignore[arg-type]
+            **kind,
         )
 
     def status(self, entry: Entry) -> Data:

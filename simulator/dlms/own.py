@@ -6,6 +6,7 @@ Source: IEC 62056-6-2 (DLMS UA 1000-1), class_id 15 (version 1), 64 and 1.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from simulator.clock import Ms
@@ -28,13 +29,15 @@ def counter_name(number: int) -> bytes:
     return bytes((0, 0, 43, 1, number, 255))
 
 
+def _heard(meter: DlmsMeter, client: Client, at_ms: Ms) -> Data:
+    return u32(meter.heard(client))
+
+
 def own_objects(association: Association, meter: DlmsMeter) -> dict[bytes, CosemObject]:
     """By name."""
     client = association.client
     counters = [
-        CosemObject(1, other.counter, {2: lambda at_ms, other=other: u32(meter.heard(other))})  # type: ignore[misc]
-        for other in meter.clients
-        if other.counter
+        CosemObject(1, other.counter, {2: partial(_heard, meter, other)}) for other in meter.clients if other.counter
     ]
     security = CosemObject(
         64,
