@@ -228,7 +228,7 @@ def _phases(named: Mapping[str, Data], lang: str) -> dict[str, str]:
         "phase": phase,
         "of_phase": "" if phase == "?" else say("finding.of_phase", lang, phase=phase),
         "voltage": _percent(named.get("voltage_share", {}).get("value"), 1),
-        "shown": _shown(named) or "?",
+        "shown": _shown(named) or _text(named, "shown"),
         "ratio": f"{named.get('ratio', {}).get('value', 0):.3g}",
         "pattern": say("finding.at", lang, pattern=pattern, at=at) if at else pattern,
         "direction": say(f"finding.direction.{_text(named, 'direction', 'low')}", lang),

@@ -19,7 +19,7 @@ AT_FAULT: dict[str, dict[str, Any]] = {
     "met-volt-loss": {"u2": 12.5},
     "met-curr-loss": {"i3": 0},
     "met-phase-break": {"u1": 0, "i1": 0},
-    "met-power-consistency": {"p2": -41400},
+    "met-power-consistency": {"p3": 0},
     "met-reverse": {"p2": -41400},
     "met-unbalance-i": {"i3": 50},
     "met-ct-overrange": {"i1": 500},

@@ -2,7 +2,9 @@
 
 One element lost takes a balanced load to 2/3, one current transformer reversed to 1/3, two to -1/3; which of them is
 nearest is named, with the phases where that can be told. Where generation is declared a phase may export, and only
-sizes are compared. Distorted currents make a small difference by themselves, hence the two levels. For 3p3w it cannot
+sizes are compared. Where none is declared, power that flows out may be a reversed transformer or generation that nobody
+declared: of single phases it is told in the dark hours, when the sun makes nothing; of all of them it cannot be said here.
+Distorted currents make a small difference by themselves, hence the two levels. For 3p3w it cannot
 be said: the elements do not see the phases.
 """
 
@@ -29,7 +31,7 @@ def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
             continue
         values = _of_one_moment(seen, release.params["spread_s"] * 1000)
         if values is not None:
-            yield _judge(seen, values, release)
+            yield _judge(seen, values, release, _is_dark(seen, site, release))
 
 
 def _of_one_moment(seen: Seen, spread_ms: float) -> Values | str | None:
@@ -54,9 +56,16 @@ def _of_one_moment(seen: Seen, spread_ms: float) -> Values | str | None:
 _POWERS = frozenset((*POWER, *REACTIVE, Quantity.ACTIVE_POWER))
 
 
-def _judge(seen: Seen, values: Values | str, release: Release) -> Verdict:
+def _is_dark(seen: Seen, site: Site, release: Release) -> bool:
+    """Whether generation by the sun is out of the question; clock changes shift it by their hour."""
+    first, last = release.params["dark_hours"]
+    hour = (seen.end_ms - site.day_span(seen.point, seen.end_ms).start_ms) / 3_600_000
+    return bool(hour >= first or hour < last)
+
+
+def _judge(seen: Seen, values: Values | str, release: Release, dark: bool) -> Verdict:
     """One moment: it is the release that asks for several, and for how long."""
-    compared = values if isinstance(values, str) else _apart(seen, values, release)
+    compared = values if isinstance(values, str) else _apart(seen, values, release, dark)
     if isinstance(compared, str):
         return Verdict(seen.point, UNKNOWN, seen.start_ms, seen.end_ms, block=False, reason=compared)
     if compared is None:
@@ -74,7 +83,7 @@ def _judge(seen: Seen, values: Values | str, release: Release) -> Verdict:
     )  # fmt: skip
 
 
-def _apart(seen: Seen, values: Values, release: Release) -> float | str | None:
+def _apart(seen: Seen, values: Values, release: Release, dark: bool) -> float | str | None:
     """How far the power shown is from what the rest makes, as a share of that; None: too little flows to tell."""
     params = release.params
     if seen.ratings.wiring == "3p3w":
@@ -83,7 +92,7 @@ def _apart(seen: Seen, values: Values, release: Release) -> float | str | None:
     if amps is None:
         return "rating_unknown"
     least_a, least_pf, signed = params["loaded"] * amps[0], params["least_pf"], seen.ratings.generation
-    shown, whole, mute = values.get(Quantity.ACTIVE_POWER), 0.0, 0.0
+    shown, whole, mute, outward = values.get(Quantity.ACTIVE_POWER), 0.0, 0.0, 0.0
     summed: float | None = 0.0
     for place in seen.places:
         u, i = values.get(VOLTAGE[place]), values.get(CURRENT[place])
@@ -93,6 +102,7 @@ def _apart(seen: Seen, values: Values, release: Release) -> float | str | None:
         watts = u * abs(i) * cos
         if abs(i) <= least_a or cos <= least_pf:
             mute += watts
+        outward += watts if p is not None and p < 0 else 0.0
         whole += -watts if signed and p is not None and p < 0 else watts
         summed = None if summed is None or p is None else summed + p
     shown = summed if shown is None else shown
@@ -100,7 +110,22 @@ def _apart(seen: Seen, values: Values, release: Release) -> float | str | None:
         return "no_power"
     if abs(whole) < 1.0 or mute > params["silent_share"] * abs(whole):
         return None
+    near = (release.levels[0].above + params["tolerance"]) * whole
+    parts = None if summed is None else outward
+    if not signed and _may_be_generation(shown, whole, parts, near, dark=dark, alone=len(seen.places) == 1):
+        return "may_be_generation"
     return abs(shown / whole - 1)
+
+
+def _may_be_generation(
+    shown: float, whole: float, outward: float | None, near: float, *, dark: bool, alone: bool
+) -> bool:
+    """Whether power that flows out explains all of the difference, W. `outward` None: no powers of phases."""
+    if outward is None:
+        return abs(shown + whole) <= near or (not dark and not alone and shown < whole - near)
+    if outward <= 0.0 or abs(shown - (whole - 2 * outward)) > near:
+        return False
+    return not dark or whole - outward <= near
 
 
 def _tells(asked: frozenset[Quantity]) -> bool:

@@ -130,6 +130,7 @@ SENTENCES: dict[str, str] = {
     "verdict.no_power": "the meter gave no power, or no power factor beside it",
     "verdict.rating_unknown": "the archive knows neither a current transformer nor a maximum current",
     "verdict.not_at_once": "the values of one round were read too far apart to be compared",
+    "verdict.may_be_generation": "power flows out: a reversed transformer and undeclared generation look alike",
     "verdict.wiring_3p3w": "in a three-wire connection the elements do not see the phases",
     "verdict.coverage": "readings vouch for too little of the interval",
     "verdict.not_possible": "no three voltages can be like this: a reading is wrong",
