@@ -3,9 +3,9 @@
 One element lost takes a balanced load to 2/3, one current transformer reversed to 1/3, two to -1/3; which of them is
 nearest is named, with the phases where that can be told. Where generation is declared a phase may export, and only
 sizes are compared. Where none is declared, power that flows out may be a reversed transformer or generation that nobody
-declared: of single phases it is told in the dark hours, when the sun makes nothing; of all of them it cannot be said here.
-Distorted currents make a small difference by themselves, hence the two levels. For 3p3w it cannot
-be said: the elements do not see the phases.
+declared: of single phases it is told in the dark hours, when the sun makes nothing; of all it cannot be said here.
+Distorted currents make a small difference by themselves, hence the two levels. For 3p3w it cannot be said: the elements
+do not see the phases.
 """
 
 from __future__ import annotations
