@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -209,7 +211,15 @@ def test_a_finding_is_told_alike_with_an_agent_and_without(short_path):
             lambda: json.loads(agent_verb("findings", "--json", "--site", site).stdout), 40, "a finding opens"
         )
         (finding,) = [r["finding"] for r in rows if r["topic"] == "cap-over-contract"]
-        asked = json.loads(agent_verb("explain", finding, "--site", site, "--json").stdout)
+        play.meters.kill()  # or the next interval counts while it is told
+
+        def asked_twice() -> list[dict[str, Any]]:
+            before = json.loads(agent_verb("explain", finding, "--site", site, "--json").stdout)
+            time.sleep(2.0)  # two intervals
+            now = json.loads(agent_verb("explain", finding, "--site", site, "--json").stdout)
+            return [now] if now == before else []
+
+        (asked,) = wait_until(asked_twice, 30, "the finding is told alike twice")
         assert play.agent.stop() == 0
         rows = json.loads(agent_verb("findings", "--json", "--site", site).stdout)
         assert finding in [r["finding"] for r in rows]

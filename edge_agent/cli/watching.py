@@ -8,11 +8,12 @@ least as long as its last round took.
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, NamedTuple, Protocol
 
 import click
@@ -62,16 +63,34 @@ def watch(site: Site, device: str, every_s: float, *, as_json: bool) -> None:
     device_of(site, device)
     try:
         with ExitStack() as open_things:
+            enough = open_things.enter_context(_CtrlC())
             source = open_things.enter_context(_source(site, device))
             show = open_things.enter_context(_shower(device, source.name, every_s, as_json=as_json))
             number = 0
-            while True:
+            while not enough.said:
                 number += 1
                 round_ = _round(source, number, show)
                 show.round(round_)
                 source.wait(max(every_s - round_.took_s, round_.took_s, SHORTEST_S))
     except KeyboardInterrupt:
         return
+
+
+class _CtrlC:
+    """Remembers it: the interpreter drops an interrupt that falls into a finaliser, and the watch would go on."""
+
+    said = False
+
+    def __enter__(self) -> _CtrlC:
+        self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.said = True
+        raise KeyboardInterrupt
 
 
 def _round(source: Source, number: int, show: Shower) -> Round:
