@@ -229,7 +229,10 @@ def kw(value: float) -> Demand:
     ],
 )
 def test_where_both_sources_exist_both_must_agree(register: Demand | None, sampled: Demand | None, answer: Answer):
-    assert verdict_of(window(register, sampled)).answer is answer
+    verdict = verdict_of(window(register, sampled))
+    assert verdict.answer is answer
+    alone = [verdict_of(window(register, None)).answer, verdict_of(window(None, sampled)).answer]
+    assert (verdict.reason == "sources_disagree") is (answer is not Answer.BREACH and Answer.BREACH in alone)
 
 
 def test_registers_of_active_energy_alone_leave_apparent_power_to_the_samples():

@@ -52,8 +52,11 @@ def against(interval: Interval, release: Release, limit: float, facts: tuple[Fac
         answer, reason = Answer.UNKNOWN, "mean_of_several"
     elif answer is not Answer.BREACH and high == inf:
         answer, reason = Answer.UNKNOWN, "active_power_only"
-    elif answer is Answer.BETWEEN and any(d.resolution > TOO_COARSE * limit for d in interval.demands):
-        reason = "register_too_coarse"
+    elif answer is Answer.BETWEEN:
+        if Answer.BREACH in [grade(release, low / limit, high / limit) for low, high in bounds]:
+            reason = "sources_disagree"
+        elif any(d.resolution > TOO_COARSE * limit for d in interval.demands):
+            reason = "register_too_coarse"
     return Verdict(
         point=interval.point,
         answer=answer,
