@@ -51,7 +51,16 @@ PROOFS = (
         {"EDGE_PROVE_DAYS": "30"},
     ),
     Proof(
-        "truth", "what is so is found, and nobody is accused of what is not so", "405 clean point-years, 30 of a kind",
+        "topics", "every step of every topic's findings as told on paper, restarted at every instant too",
+        "529 stories of 45 topics",
+        (
+            "tests/test_audit.py", "tests/test_audit_rounds.py", "tests/test_audit_capacity.py",
+            "tests/test_metering_stories.py", "tests/test_disputed.py", "tests/test_case.py",
+        ),
+    ),
+    Proof(
+        "truth", "what is so is found, and nobody is accused of what is not so",
+        "405 clean point-years, again disturbed, 30 of a kind",
         ("tests/test_truth.py",), {"EDGE_PROVE_TRUTH": "405,30,405"},
     ),
     Proof("routes", "an overload goes to whom the archive allows", "4 points", ("tests/e2e/test_routes.py",)),
