@@ -295,7 +295,7 @@ def test_a_phase_of_which_the_meter_speaks_is_told_as_its_word(topic, lang, arch
         "met-phase-break": "phase_break_l2",
     }
     said = {
-        "event": {"text": codes.get(topic, "power_off")},
+        "event": {"text": f"{codes[topic]}_l2" if topic in codes else "power_off"},
         "events": {"value": 1.0},
         "before": {"value": 3.0},
         "after": {"value": 4.0},
