@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Data = Mapping[str, Any]
 KILO = frozenset({"W", "var", "VA", "Wh", "varh", "VAh"})
 """Units that people read with a k before them."""
+FACT_UNIT = {
+    "transformer": "VA", "demand_period": "min", "demand_slide": "min", "rated_voltage": "V", "maximum_current": "A",
+}  # fmt: skip
+"""Of facts that are numbers; a capacity is in VA or W, as the contract has it."""
 _ALIKE = re.compile(r"(\d+) times in (\d+) min")
 
 
@@ -172,9 +176,10 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
     if "threshold" in data and data["threshold"]["unit"] != "count":
         yield say("finding.threshold", lang, threshold=_threshold(data), release=data["release"])
     for fact in data["facts"]:
-        value = fact["value"]
-        if fact["name"] == "capacity":
-            value = _amount(value, data.get("capacity", {}).get("unit", ""))
+        unit = (
+            FACT_UNIT.get(fact["name"], "") if fact["name"] != "capacity" else data.get("capacity", {}).get("unit", "")
+        )
+        value = text_of("fact", _amount(fact["value"], unit), lang)
         yield say("finding.fact", lang, **_fact(fact, value, lang))
     if data["check_archive"]:
         yield say("finding.archive_first", lang)

@@ -294,7 +294,7 @@ def test_a_phase_of_which_the_meter_speaks_is_told_as_its_word(topic, lang, arch
         "met-curr-loss": "current_loss",
         "met-phase-break": "phase_break",
     }
-    said = {
+    said: dict[str, Any] = {
         "event": {"text": f"{codes[topic]}_l2" if topic in codes else "power_off"},
         "events": {"value": 1.0},
         "before": {"value": 3.0},
@@ -313,7 +313,7 @@ def test_a_phase_of_which_the_meter_speaks_is_told_as_its_word(topic, lang, arch
 def test_what_the_driver_wrote_is_told_in_chinese_by_its_cause(archive, site):
     data = data_of(TOPICS["dat-comm"], RELEASES["dat-comm"], archive, site)
     assert "(unit 1 kept silent)" in "\n".join(explain([data]))
-    assert "（无应答）" in "\n".join(explain([data], "zh"))
+    assert "（没有收到回复）" in "\n".join(explain([data], "zh"))
     nameless = changed(data, cause={"text": "a cause that nobody named"}, detail=None)
     assert "（a cause that nobody named）" in "\n".join(explain([nameless], "zh")), "as it is"
 

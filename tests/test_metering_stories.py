@@ -364,6 +364,7 @@ def test_what_a_story_tells_can_be_explained(topic: str):
     assert "{" not in text
     assert action_of(topic)[1] in text
     assert [word for word in ACCUSING if word in text.lower()] == []
+    assert "e+" not in text, "a number is written out"
     is_chinese(chinese := "\n".join(explain(told, "zh")))
     assert action_of(topic, "zh")[1] in chinese
 

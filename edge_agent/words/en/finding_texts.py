@@ -18,6 +18,7 @@ _TEXTS: dict[str, tuple[str, ...]] = {
         "implausible",
         "clock_unset",
     ),
+    "fact": ("unknown",),
     "field": ("ct", "vt", "demand period", "demand slide", "rated voltage", "maximum current", "asset no"),
     "final": ("yes", "no"),
     "gateway_clock": ("synced", "central", "holdover", "meter", "rtc", "restored", "unset"),

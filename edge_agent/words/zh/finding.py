@@ -40,7 +40,7 @@ SENTENCES: dict[str, str] = {
         "合同值为 {contracted}，按 {rule} 可用至其 {free} 而不另计费；仅知其平均值。"
     ),
     "finding.seen.met-decrease": (
-        "{start} 至 {end} 之间，计量点 {point} 电能表的 {quantity} 示值由 {before} 变为 {after}（表显）；"
+        "{start} 至 {end} 之间，计量点 {point} 电能表的{quantity}示值由 {before} 变为 {after}（表显）；"
         "两个数值均读取两次，电能表编号未变。"
     ),
     "finding.seen.met-cover": _COUNTER,

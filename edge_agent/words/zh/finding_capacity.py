@@ -63,8 +63,8 @@ SENTENCES: dict[str, str] = {
         "已知时间占 {coverage_share}；当月是否已结束：{final}。"
     ),
     "finding.seen.tar-step-tier": (
-        "截至 {end}，计量点 {point} 在 {year} 年至少用电 {year_kwh} kWh：{rule} 的第 {step} 档至 {step_kwh} kWh"
-        "为止（{what}）。"
+        "截至 {end}，计量点 {point} 在 {year} 年至少用电 {year_kwh} kWh：{rule} 的第 {step} 档到 {step_kwh} kWh"
+        " 为止（{what}）。"
     ),
     # 下一步
     "finding.action.cap-demand-forecast": "如有约定，及时告知用户；此时尚不产生任何费用。",

@@ -40,7 +40,7 @@ SENTENCES: dict[str, str] = {
         "后一时刻为算得值的 {ratio} 倍（{pattern}）。当时的示值：{shown}。"
     ),
     "finding.seen.met-reverse": (
-        "{start} 和 {end} 时，有功功率自计量点 {point}{of_phase}流出，至少为其计量装置额定值的 {share}，"
+        "{start} 和 {end} 时，有功功率自计量点 {point}{of_phase} 流出，至少为其计量装置额定值的 {share}，"
         "而档案中没有登记发电设备。后一时刻的示值：{shown}。"
     ),
     "finding.seen.met-phase-seq": (
@@ -88,7 +88,7 @@ SENTENCES: dict[str, str] = {
     "finding.pattern.all_reversed": "如同全部电流互感器反接",
     "finding.pattern.none": "与已知的错接线类型都不相符",
     "finding.at": "{pattern}，位于 {at}",
-    "finding.of_phase": "的 {phase} 相",
+    "finding.of_phase": " 的 {phase} 相",
     **{f"finding.event.{code}_l{n}": said.format(n=n) for code, said in _PHASES.items() for n in (1, 2, 3)},
     "finding.event.power_off": "停电",
     # 下一步

@@ -63,7 +63,7 @@ SENTENCES: dict[str, str] = {
     ),
     "finding.title.dat-agent-health": "网关自检异常",
     "finding.seen.dat-agent-health": (
-        "截至 {end}，网关的{what}为 {amount}，限值为 {allowed}；尚有 {owed} 条消息未送达主站，最早的一条已等待 "
+        "截至 {end}，网关自检项“{what}”为 {amount}，限值为 {allowed}；尚有 {owed} 条消息未送达主站，最早的一条已等待 "
         "{oldest_s} 秒。"
     ),
     "finding.action.dat-agent-health": (
