@@ -8,7 +8,6 @@ from math import floor
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.words import Phrase, say, sentences, spoken
-from edge_agent.words.again import again
 
 if TYPE_CHECKING:
     from edge_agent.tariff import Estimate, Said
@@ -190,6 +189,8 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
 def _estimated(data: Data, lang: str) -> Iterator[str]:
     estimate = data.get("estimate")
     if estimate is not None:
+        from edge_agent.words.again import again
+
         yield say("tariff.estimate", lang, rule=estimate["rule"])
         yield from (again(line, "tariff.", lang) for line in estimate["lines"])
         code = "tariff.total_at_most" if estimate["at_most"] else "tariff.total"
