@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import floor
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 Data = Mapping[str, Any]
 KILO = frozenset({"W", "var", "VA", "Wh", "varh", "VAh"})
 """Units that people read with a k before them."""
+FACT_UNIT = {
+    "transformer": "VA", "demand_period": "min", "demand_slide": "min", "rated_voltage": "V", "maximum_current": "A",
+}  # fmt: skip
+"""Of facts that are numbers; a capacity is in VA or W, as the contract has it."""
+_ALIKE = re.compile(r"(\d+) times in (\d+) min")
 
 
 def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
@@ -46,6 +52,21 @@ def action_of(topic: str, lang: str = "en") -> tuple[str, str]:
     """Code and sentence of what could be done next about a topic's finding."""
     code = f"finding.action.{topic}"
     return code, say(code if code in sentences(lang) else "finding.action.generic", lang)
+
+
+def word_of(kind: str, word: str, lang: str) -> str:
+    """A code of the message in the reader's language; as it is where nobody has a word for it."""
+    code = f"finding.{kind}.{word}"
+    return say(code, lang) if code in sentences("en") else word
+
+
+def text_of(name: str, text: str, lang: str) -> str:
+    """A measured text in the reader's language; as it was sent where nobody has a word for it."""
+    code = f"finding.text.{name}.{text.replace(' ', '_')}"
+    if code in sentences(lang):
+        return say(code, lang)
+    alike = _ALIKE.fullmatch(text)
+    return text if alike is None else say("finding.alike", lang, times=alike[1], minutes=alike[2])
 
 
 def reckoned(estimate: Mapping[str, Any] | None, lang: str = "en") -> list[str]:
@@ -98,15 +119,15 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
         "drawn": _at_least(named["active_w"]["low"], "W") if only_active else _at_least(drawn, unit),
         "running": _amount(capacity.get("running"), unit),
         "contracted": _amount(capacity.get("contracted"), unit),
-        "quantity": _text(named, "quantity"),
+        "quantity": _told(named, "quantity", lang),
         "before": _amount(named.get("before", {}).get("value"), named.get("before", {}).get("unit", "")),
         "after": _amount(named.get("after", {}).get("value"), named.get("after", {}).get("unit", "")),
         "devices": _text(named, "devices"),
         "link": _text(named, "link"),
-        "detail": _text(named, "detail", _text(named, "cause")),
+        "detail": _detail(named, lang),
         "silent_min": round(named.get("silent_s", {}).get("value", 0.0) / 60),
     }
-    fields |= {name: _plainly(m) for name, m in named.items() if name not in fields}
+    fields |= {name: _plainly(m, lang) for name, m in named.items() if name not in fields}
     fields |= {
         "coverage_share": _percent(data.get("coverage")),
         "projected": _at_least(named.get("projected_w", {}).get("low"), "W"),
@@ -154,9 +175,10 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
     if "threshold" in data and data["threshold"]["unit"] != "count":
         yield say("finding.threshold", lang, threshold=_threshold(data), release=data["release"])
     for fact in data["facts"]:
-        value = fact["value"]
-        if fact["name"] == "capacity":
-            value = _amount(value, data.get("capacity", {}).get("unit", ""))
+        unit = (
+            FACT_UNIT.get(fact["name"], "") if fact["name"] != "capacity" else data.get("capacity", {}).get("unit", "")
+        )
+        value = text_of("fact", _amount(fact["value"], unit), lang)
         yield say("finding.fact", lang, **_fact(fact, value, lang))
     if data["check_archive"]:
         yield say("finding.archive_first", lang)
@@ -167,8 +189,10 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
 def _estimated(data: Data, lang: str) -> Iterator[str]:
     estimate = data.get("estimate")
     if estimate is not None:
+        from edge_agent.words.again import again
+
         yield say("tariff.estimate", lang, rule=estimate["rule"])
-        yield from estimate["lines"]
+        yield from (again(line, "tariff.", lang) for line in estimate["lines"])
         code = "tariff.total_at_most" if estimate["at_most"] else "tariff.total"
         yield say(code, lang, amount=estimate["amount"], currency=estimate["currency"])
 
@@ -185,8 +209,8 @@ def _history(steps: Sequence[Data], lang: str) -> Iterator[str]:
             lang,
             time=data.get("time") or "?",
             step=say(f"finding.step.{data['step']}", lang),
-            reason=_word("reason", data["reason"], lang),
-            severity=_word("severity", data.get("severity", "?"), lang),
+            reason=word_of("reason", data["reason"], lang),
+            severity=word_of("severity", data.get("severity", "?"), lang),
         )
 
 
@@ -202,14 +226,8 @@ def _values(measured: Sequence[Data]) -> str:
     return "; ".join(said)
 
 
-def _word(kind: str, word: str, lang: str) -> str:
-    """A code of the message in the reader's language; as it is where nobody has a word for it."""
-    code = f"finding.{kind}.{word}"
-    return say(code, lang) if code in sentences("en") else word
-
-
 def _fact(fact: Data, value: Any, lang: str) -> dict[str, Any]:
-    said = {part: _word(f"fact.{part}", fact[part], lang) for part in ("name", "state", "source")}
+    said = {part: word_of(f"fact.{part}", fact[part], lang) for part in ("name", "state", "source")}
     return {**said, "value": value}
 
 
@@ -228,14 +246,14 @@ def _phases(named: Mapping[str, Data], lang: str) -> dict[str, str]:
         "phase": phase,
         "of_phase": "" if phase == "?" else say("finding.of_phase", lang, phase=phase),
         "voltage": _percent(named.get("voltage_share", {}).get("value"), 1),
-        "shown": _shown(named) or _text(named, "shown"),
+        "shown": _shown(named) or _told(named, "shown", lang),
         "ratio": f"{named.get('ratio', {}).get('value', 0):.3g}",
         "pattern": say("finding.at", lang, pattern=pattern, at=at) if at else pattern,
         "direction": say(f"finding.direction.{_text(named, 'direction', 'low')}", lang),
         "measure": say(f"finding.measure.{_text(named, 'measure', 'spread')}", lang),
         "unbalance": f"{named.get('unbalance_percent', {}).get('value', 0):.3g}",
         "limit": f"{named.get('limit_percent', {}).get('value', 0):.3g}",
-        "sequence_of": _text(named, "sequence_of"),
+        "sequence_of": _told(named, "sequence_of", lang),
         "status_word": _text(named, "status_word"),
         "median": f"{named.get('median_percent', {}).get('high', 0):.3g} %",
         "days": f"{named.get('days', {}).get('value', 0):g}",
@@ -278,10 +296,10 @@ def _level(named: Mapping[str, Data], when: str) -> str:
     return "?"
 
 
-def _plainly(measured: Data) -> str:
+def _plainly(measured: Data, lang: str) -> str:
     """A measured value as it stands: its text, or the bound that counts and its unit."""
     if "text" in measured:
-        return str(measured["text"])
+        return text_of(measured["name"], str(measured["text"]), lang)
     number = measured.get("low", measured.get("value", measured.get("high")))
     return "?" if number is None else f"{number:.10g}"
 
@@ -320,3 +338,14 @@ def _amount(value: Any, unit: str) -> str:
 
 def _text(named: Mapping[str, Data], name: str, otherwise: str = "?") -> str:
     return str(named.get(name, {}).get("text", otherwise))
+
+
+def _told(named: Mapping[str, Data], name: str, lang: str) -> str:
+    return text_of(name, _text(named, name), lang)
+
+
+def _detail(named: Mapping[str, Data], lang: str) -> str:
+    """What the driver wrote, in English; to another reader the cause, for which there is a word."""
+    if "detail" in named and (lang == "en" or "cause" not in named):
+        return _text(named, "detail")
+    return _told(named, "cause", lang)

@@ -24,6 +24,7 @@ from edge_agent.load.views import Band, Day, DayBlock, Demand, Interval, LoadVie
 from edge_agent.load.views import Block as ViewBlock
 from edge_agent.model import ClockQuality, ClockState, Quantity
 from edge_agent.settings.site import Ids
+from tests.in_chinese import is_chinese
 from tests.on_paper import MINUTE_MS, archive_of, local_ms, published
 from tests.stories import POLL_MS, Office, Played, Player, cases, office_of, told_alike_after_restarts, told_as_written
 from tests.test_audit import PF, demand_rows, interval_of, play_demand
@@ -223,13 +224,16 @@ def message_of(step: Step, archive: Archive) -> dict[str, Any]:
 @pytest.mark.parametrize("topic", sorted(PLAYERS))
 def test_what_is_told_reads_as_sentences(topic: str):
     steps, archive = first_told(topic)
-    text = "\n".join(explain([message_of(step, archive) for step in steps]))
+    told = [message_of(step, archive) for step in steps]
+    text = "\n".join(explain(told))
     assert "?" not in text, text
     assert "{" not in text
     assert "nan" not in text
     assert action_of(topic)[1] in text
     for word in FORBIDDEN:
         assert word not in text.lower()
+    is_chinese(chinese := "\n".join(explain(told, "zh")))
+    assert action_of(topic, "zh")[1] in chinese
 
 
 FORBIDDEN = ["the" + "ft", "fra" + "ud", "by" + "pass", "ste" + "al", "crimin", "guilty", "offen", "illegal"]
@@ -243,6 +247,9 @@ def test_an_estimate_is_told_with_its_arithmetic_and_is_no_bill():
     assert "Estimate, not a bill, under the rule cn/cn-suspended@1:" in text
     assert "To be made up: 250 kVA x 30 CNY x 1 / 30 days = 250.00 CNY." in text
     assert "Together at most 750.00 CNY (estimate, not a bill)." in text
+    is_chinese(chinese := "\n".join(explain([message_of(s, office.archive) for s in office.steps], "zh")))
+    assert "应补电费：250 kVA × 30 CNY × 1 / 30 天 = 250.00 CNY。" in chinese
+    assert "合计不超过 750.00 CNY（仅为估算，不是账单）。" in chinese
 
 
 def test_V08_more_capacity_than_agreed():

@@ -40,6 +40,7 @@ from edge_agent.load.views import (
 )
 from edge_agent.model import ClockQuality, ClockState, Identity, Ms, Quantity, Reading
 from edge_agent.settings.site import Site
+from tests.in_chinese import is_chinese
 from tests.on_paper import FACTORY, MINUTE_MS, archive_of, local_ms, published
 from tests.stories import Office, Played, Player, cases, office_of, said, told_alike_after_restarts, told_as_written
 
@@ -357,11 +358,15 @@ def test_what_a_story_tells_can_be_explained(topic: str):
         clock=CLOCK, boot_id="b", bt_ms=step.time_ms, k=80.0, action=action_of(topic),
     )  # fmt: skip
     data = msgspec.json.decode(msgspec.json.encode(letter.data))
-    text = "\n".join(explain([{**data, "severity": str(step.severity), "time": "2026-03-10T04:00:00.000Z"}]))
+    told = [{**data, "severity": str(step.severity), "time": "2026-03-10T04:00:00.000Z"}]
+    text = "\n".join(explain(told))
     assert "?" not in text, "nothing that the message has is left out"
     assert "{" not in text
     assert action_of(topic)[1] in text
     assert [word for word in ACCUSING if word in text.lower()] == []
+    assert "e+" not in text, "a number is written out"
+    is_chinese(chinese := "\n".join(explain(told, "zh")))
+    assert action_of(topic, "zh")[1] in chinese
 
 
 @pytest.mark.parametrize(("topic", "case"), cases(PLAYERS))

@@ -45,6 +45,7 @@ from edge_agent.tariff import (
     unmetered_kwh,
 )
 from edge_agent.words import languages, sentences
+from edge_agent.words.again import again
 
 FOLDER = Path(__file__).parent / "vectors/tariffs"
 SHIPPED = Tariffs(config_files())
@@ -89,6 +90,7 @@ def money_is(estimate: Estimate, case: Mapping[str, Any]) -> None:
         text = "\n".join(explain_estimate(estimate, lang))
         assert estimate.name in text
         assert {"en": "not a bill", "zh": "不是账单"}[lang] in text
+        assert "\n".join(again(line, "tariff.", lang) for line in explain_estimate(estimate)) == text
         if "total" in case:
             assert case["total"] in text
 

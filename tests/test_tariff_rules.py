@@ -43,6 +43,7 @@ from edge_agent.tariff import (
     unmetered,
 )
 from edge_agent.words import languages, sentences
+from edge_agent.words.again import again
 
 SHIPPED = Tariffs(config_files()).rules
 ZERO = Decimal(0)
@@ -395,5 +396,8 @@ def test_every_sentence_about_an_estimate_is_said_by_one():
     ]
     for lang in languages():
         assert all(explain_estimate(estimate, lang) for estimate in estimates)
+    for estimate in estimates:
+        english, chinese = (explain_estimate(estimate, lang) for lang in ("en", "zh"))
+        assert [again(line, "tariff.", "zh") for line in english] == chinese, "said again from its English"
     said = {code for estimate in estimates for line in estimate.said() for code in codes(line)}
     assert said == {code for code in sentences("en") if code.startswith("tariff.")}

@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_agent.evidence.curve import demand_curve, phase_bars
 from edge_agent.evidence.recent import EACH_WAY
-from edge_agent.explain import explain, title_of
+from edge_agent.explain import explain, text_of, title_of, word_of
 from edge_agent.words import say
 
 STYLE = """
@@ -85,7 +85,7 @@ def _bundle(bundles: Sequence[Data], lang: str) -> Iterator[str]:
             [
                 m["name"],
                 _number(m.get("low")),
-                m.get("text") or _number(m.get("value")),
+                text_of(m["name"], m["text"], lang) if m.get("text") else _number(m.get("value")),
                 _number(m.get("high")),
                 m.get("unit", ""),
             ]
@@ -97,7 +97,7 @@ def _bundle(bundles: Sequence[Data], lang: str) -> Iterator[str]:
         yield f"<h2>{_said('report.facts', lang)}</h2>"
         columns = ("name", "value", "state", "source", "since", "verified_at")
         heads = [_said(f"report.column.{n}", lang) for n in columns]
-        yield _table(heads, [[str(f.get(n, "")) for n in columns] for f in said["facts"]])
+        yield _table(heads, [[_of_fact(f, n, lang) for n in columns] for f in said["facts"]])
     ends = next((b for b in reversed(bundles) if b["window"] == window and len(b["registers"]) == 2), first)
     yield from _registers(ends, lang)
     yield from _frames(first, ends, lang)
@@ -141,7 +141,12 @@ def _release(shown: Data, lang: str) -> Iterator[str]:
     yield _table(
         heads,
         [
-            [x["severity"], f"{x['above']:g} {release['unit']}", _opening(x["open"]), x["source"]]
+            [
+                word_of("severity", x["severity"], lang),
+                f"{x['above']:g} {release['unit']}",
+                _opening(x["open"], lang),
+                x["source"],
+            ]
             for x in release["levels"]
         ],
     )
@@ -157,7 +162,9 @@ def _registers(shown: Data, lang: str) -> Iterator[str]:
     heads = [_said("report.column.name", lang)] + [
         f"{_said(f'report.{end}', lang)} {escape(registers[end]['at'])}" for end in registers
     ]
-    yield _table(heads, [[q, *(_reading(end, q) for end in registers.values())] for q in names])
+    yield _table(
+        heads, [[text_of("quantity", q, lang), *(_reading(end, q) for end in registers.values())] for q in names]
+    )
     yield f'<p class="note">{_said("report.registers_note", lang)}</p>'
     both = [end.get("registers", {}).get("active_energy_import") for end in registers.values()]
     k, window = shown["said"].get("k"), shown["window"]
@@ -202,7 +209,7 @@ def _chain(chain: Sequence[Data], lang: str) -> Iterator[str]:
     yield f"<h2>{_said('report.chain', lang)}</h2><p class='note'>{_said('report.chain_note', lang)}</p>"
     columns = ("seq", "time", "step", "evidence", "prevhash")
     heads = [_said(f"report.column.{n}", lang) for n in columns]
-    yield _table(heads, [[str(c.get(n, "")) for n in columns] for c in chain])
+    yield _table(heads, [[_of_link(c, n, lang) for n in columns] for c in chain])
 
 
 def _site_page(said: Data, lang: str) -> str:
@@ -226,7 +233,12 @@ def _site_page(said: Data, lang: str) -> str:
 
 
 def _clock(clock: Data, lang: str) -> str:
-    text = say("report.clock_said", lang, quality=clock["quality"], error=clock.get("error_ms", "?"))
+    text = say(
+        "report.clock_said",
+        lang,
+        quality=text_of("gateway_clock", clock["quality"], lang),
+        error=clock.get("error_ms", "?"),
+    )
     meter = clock.get("meter")
     if meter is None:
         return text
@@ -234,15 +246,25 @@ def _clock(clock: Data, lang: str) -> str:
     return f"{text} {say('report.clock_meter', lang, offset=offset, text=meter['text'], at=meter['read_at'])}"
 
 
+def _of_fact(fact: Data, column: str, lang: str) -> str:
+    said = str(fact.get(column, ""))
+    return word_of(f"fact.{column}", said, lang) if column in {"name", "state", "source"} else said
+
+
+def _of_link(link: Data, column: str, lang: str) -> str:
+    said = str(link.get(column, ""))
+    return word_of("step", said, lang) if column == "step" else said
+
+
 def _reading(end: Data, quantity: str) -> str:
     found = end.get("registers", {}).get(quantity)
     return "" if found is None else f"{found[0]:.12g} (± {found[1]:g})"
 
 
-def _opening(opening: Data) -> str:
+def _opening(opening: Data, lang: str) -> str:
     if opening.get("hold_s") is not None:
         return f"{opening['hold_s']} s"
-    return f"{opening['k']} / {opening['n']} {opening['unit']}"
+    return f"{opening['k']} / {opening['n']} {text_of('per', opening['unit'], lang)}"
 
 
 def _number(value: Any) -> str:

@@ -41,7 +41,7 @@ def _verdict(
         return replace(plain, answer=Answer.CLEAR)
     measured = {
         "what": key,
-        "amount": f"{abs(value):.3g}",
+        "amount": f"{float(f'{abs(value):.3g}'):.10g}",  # three digits that count, and no power of ten
         "allowed": f"{abs(limits[int(passed) - 1]):g}",
         "owed": health.owed,
         "oldest_s": round(health.oldest_s or 0),

@@ -132,8 +132,6 @@ SENTENCES: dict[str, str] = {
     "verdict.not_at_once": "the values of one round were read too far apart to be compared",
     "verdict.may_be_generation": "power flows out: a reversed transformer and undeclared generation look alike",
     "verdict.wiring_3p3w": "in a three-wire connection the elements do not see the phases",
-    "verdict.coverage": "readings vouch for too little of the interval",
-    "verdict.not_possible": "no three voltages can be like this: a reading is wrong",
     "verdict.too_few_days": "the month had too few days with load",
     "verdict.status_word_unclear": "the meter's status word cannot be read",
 }

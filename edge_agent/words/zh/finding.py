@@ -32,14 +32,15 @@ SENTENCES: dict[str, str] = {
         "最大时在 {end} 结束的周期内至少为 {drawn}，占 {share}。"
     ),
     "finding.seen.cap-demand-over": (
-        "在 {end} 结束的需量周期内，计量点 {point} 的需量至少为 {drawn}，为合同值 {contracted} 的 {share}。"
+        "在 {end} 结束的需量周期内，计量点 {point} 的需量至少为 {drawn}；合同值为 {contracted}，"
+        "按 {rule} 可用至其 {free} 而不另计费。"
     ),
     "finding.seen.cap-demand-over.several": (
-        "在 {start} 至 {end} 的 {periods} 个需量周期中，至少有一个周期计量点 {point} 的需量至少为 {drawn}，"
-        "为合同值 {contracted} 的 {share}；仅知其平均值。"
+        "在 {start} 至 {end} 的 {periods} 个需量周期中，至少有一个周期计量点 {point} 的需量至少为 {drawn}；"
+        "合同值为 {contracted}，按 {rule} 可用至其 {free} 而不另计费；仅知其平均值。"
     ),
     "finding.seen.met-decrease": (
-        "{start} 至 {end} 之间，计量点 {point} 电能表的 {quantity} 示值由 {before} 变为 {after}（表显）；"
+        "{start} 至 {end} 之间，计量点 {point} 电能表的{quantity}示值由 {before} 变为 {after}（表显）；"
         "两个数值均读取两次，电能表编号未变。"
     ),
     "finding.seen.met-cover": _COUNTER,
@@ -105,6 +106,12 @@ SENTENCES: dict[str, str] = {
     "finding.fact.name.vt": "电压互感器变比",
     "finding.fact.name.meter_serial": "电能表编号",
     "finding.fact.name.tariff_class": "用电类别",
+    "finding.fact.name.transformer": "变压器额定容量",
+    "finding.fact.name.demand_period": "需量周期",
+    "finding.fact.name.demand_slide": "滑差时间",
+    "finding.fact.name.rated_voltage": "额定电压",
+    "finding.fact.name.maximum_current": "最大电流",
+    "finding.fact.name.asset_no": "资产号",
     "finding.fact.state.verified": "已核实",
     "finding.fact.state.unverified": "未核实",
     "finding.fact.state.conflict": "有冲突",
