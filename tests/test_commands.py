@@ -7,22 +7,26 @@ import base64
 import json
 import zlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from edge_agent.app import Agent
 from edge_agent.app.commanding import AT_ONCE, REFUSALS_A_DAY
-from edge_agent.contract.commands import ALLOWED
+from edge_agent.cli import main
+from edge_agent.contract.commands import ALLOWED, Command
 from edge_agent.contract.demand import demand_row
+from edge_agent.contract.envelope import seal
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import SOCKET
 from edge_agent.evidence.frozen import digest_of, freeze
-from edge_agent.package import PrivateKey, seal_package
+from edge_agent.package import PrivateKey, open_package, plain_payload, seal_package
 from edge_agent.releases import State
 from edge_agent.settings import load_site
-from edge_agent.store import IntervalRow
+from edge_agent.store import IntervalRow, Limits, Store
 from tests.broker import Broker, free_port
 from tests.gateway import UTC_MS, Centre, SteadyClock, until
 from tests.published import checked, validator
@@ -158,7 +162,12 @@ def test_what_is_refused_is_answered_recorded_and_not_done(short_path: Path):
         sent = listened(agent)
         name = finding(agent, "2026-03")
         await until(lambda: agent.store.stats().depth >= 2)
-        work = {"do": "service_window", "from": rfc3339(UTC_MS), "to": rfc3339(UTC_MS + 1), "work_order": "wo-1"}
+        work: dict[str, Any] = {
+            "do": "service_window",
+            "from": rfc3339(UTC_MS),
+            "to": rfc3339(UTC_MS + 1),
+            "work_order": "wo-1",
+        }
         for n, (package, reason) in enumerate((
             (command(1, exp_s=UTC_MS // 1000 - 1, do="read_now", point="factory"), "expired"),
             (command(1, exp_s=None, do="read_now", point="factory"), "no_end"),
@@ -220,7 +229,7 @@ def test_what_a_stop_interrupted_is_not_done_later_and_says_so(short_path: Path)
             begun.set()
             await asyncio.Event().wait()
 
-        commanding._doing.do = endless  # type: ignore[method-assign]
+        commanding._doing.do = endless  # type: ignore[method-assign, assignment]
         commanding.hear(package)
         await asyncio.wait_for(begun.wait(), 10)
         commanding.hear(package)  # comes twice while it is being done
@@ -254,13 +263,16 @@ def test_a_reading_on_command_is_in_the_answer(short_path: Path):
 def test_records_and_intervals_are_sent_again_byte_by_byte(mosquitto: Callable[..., Broker], short_path: Path):
     broker = mosquitto()
     site = site_of(short_path, broker.port)
+    row = demand_row("factory", source="register", coverage=1.0, active_w=(1.0, 2.0, 3.0), apparent_va=None)
+    rows = [IntervalRow("factory", UTC_MS + n * 900_000, UTC_MS + (n + 1) * 900_000, row) for n in range(3)]
+    files = (short_path / "state/findings.db", short_path / "state/telemetry.db")
+    store = Store.open(*files, seal=seal, now_ms=lambda: UTC_MS, limits=Limits(telemetry_s=0.01))
+    store.add_intervals(rows).result()
+    store.close()
 
     async def story(agent: Agent) -> None:
         for n in range(4):
             finding(agent, f"2026-03-{n + 1:02d}")
-        row = demand_row("factory", source="register", coverage=1.0, active_w=(1.0, 2.0, 3.0), apparent_va=None)
-        rows = [IntervalRow("factory", UTC_MS + n * 900_000, UTC_MS + (n + 1) * 900_000, row) for n in range(3)]
-        await asyncio.wrap_future(agent.store.add_intervals(rows))
         centre = Centre(broker.port, agent.store.epoch)
         await until(lambda: agent.store.stats().kept_upto >= 4)
         before = centre.arrivals.copy()
@@ -285,7 +297,7 @@ def test_announced_work_counts_at_once_and_after_a_restart(short_path: Path):
 
     async def first(agent: Agent) -> None:
         sent = listened(agent)
-        work = {"points": ["factory"], "from": rfc3339(UTC_MS), "to": rfc3339(UTC_MS + 3_600_000)}
+        work: dict[str, Any] = {"points": ["factory"], "from": rfc3339(UTC_MS), "to": rfc3339(UTC_MS + 3_600_000)}
         await ordered(agent, command(1, do="service_window", work_order="wo-9", people=["t-1"], seals=["s-1"], **work))
         assert answers(sent)[-1]["outcome"] == "done"
         (record,) = await chain(agent, part="/service_window/")
@@ -321,12 +333,15 @@ def test_what_became_of_a_release_is_said_at_once_and_after_each_connect(
     def said(centre: Centre) -> list[dict[str, Any]]:
         return [checked("releases", body) for body in centre.topics("releases")]
 
+    def answered(centre: Centre, times: int) -> bool:
+        return len([s for s in said(centre) if "heard" in s]) == times
+
     async def first(agent: Agent) -> None:
         centre = Centre(broker.port, agent.store.epoch)
         await until(lambda: agent.uplink.report.connected)
         for n, sent in enumerate((raw[:-300], raw, raw), start=1):
             centre.say(sent, "releases")
-            await until(lambda n=n: len([s for s in said(centre) if "heard" in s]) == n)
+            await until(partial(answered, centre, n))
         heard = [(s["heard"]["outcome"], s["heard"].get("reason")) for s in said(centre) if "heard" in s]
         assert heard == [("refused", "form"), ("taken", None), ("known", None)]
         last = said(centre)[-1]
@@ -345,3 +360,19 @@ def test_what_became_of_a_release_is_said_at_once_and_after_each_connect(
 
     lived(site, first)
     lived(site, second)
+
+
+def test_a_command_is_sealed_by_a_person_and_has_an_end(short_path: Path):
+    site = site_of(short_path, free_port())
+    ask, out = short_path / "ask.json", short_path / "ask.pkg"
+    ask.write_text('{"do": "read_now", "point": "factory"}', encoding="utf-8")
+    words = ["seal", ask, out, "--kind", "command", "--key", short_path / "alice.pem", "--number", 3, "--site", site]
+    assert "--minutes" in CliRunner().invoke(main, [str(w) for w in words]).output
+    done = CliRunner().invoke(main, [str(w) for w in (*words, "--minutes", 60)])
+    assert done.exit_code == 0, done.output
+    opened = open_package(out.read_bytes(), SIGNERS.keyset, kind="command", scopes=None)
+    assert opened.header.v == 3
+    assert opened.header.exp
+    assert plain_payload(opened, Command).point == "factory"
+    ask.write_text('{"do": "write", "register": 1}', encoding="utf-8")
+    assert CliRunner().invoke(main, [str(w) for w in (*words, "--minutes", 60)]).exit_code == 1

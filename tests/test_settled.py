@@ -15,7 +15,7 @@ from edge_agent.audit.track import Phase
 from edge_agent.core import CoreOutcome
 from tests.broker import free_port
 from tests.gateway import UTC_MS, until
-from tests.test_commands import lived, site_of
+from tests.test_commands import SIGNERS, lived, site_of
 from tests.test_feedback import asked, chain, package, told
 
 STEP, COVER, OVER = "cap-expansion-suspect", "met-cover", "cap-over-contract"
@@ -105,7 +105,7 @@ def test_an_answer_that_came_before_a_stop_counts_after_the_start_and_once(short
         names.append(opened(agent, COVER))
         await until(lambda: agent.store.stats().depth >= 2)
         agent._tick = lambda: None  # type: ignore[method-assign]  # it stops before its next tick
-        agent.evaluating.hear(package(1, feedback=[told(names[0], "confirmed")]))
+        agent.evaluating.hear(package(1, key=SIGNERS.alice, feedback=[told(names[0], "confirmed")]))
         await until(lambda: agent.core.lifecycle.standing.waiting)
         await until(lambda: not agent.evaluating._tasks)
         assert agent.core.lifecycle.open_findings("factory")
