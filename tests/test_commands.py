@@ -231,7 +231,8 @@ def test_what_a_stop_interrupted_is_not_done_later_and_says_so(short_path: Path)
 
         commanding._doing.do = endless  # type: ignore[method-assign, assignment]
         commanding.hear(package)
-        await asyncio.wait_for(begun.wait(), 10)
+        async with asyncio.timeout(10):
+            await begun.wait()
         commanding.hear(package)  # comes twice while it is being done
 
     async def second(agent: Agent) -> None:
@@ -373,6 +374,7 @@ def test_a_command_is_sealed_by_a_person_and_has_an_end(short_path: Path):
     opened = open_package(out.read_bytes(), SIGNERS.keyset, kind="command", scopes=None)
     assert opened.header.v == 3
     assert opened.header.exp
-    assert plain_payload(opened, Command).point == "factory"
+    asked: Any = Command
+    assert plain_payload(opened, asked).point == "factory"
     ask.write_text('{"do": "write", "register": 1}', encoding="utf-8")
     assert CliRunner().invoke(main, [str(w) for w in (*words, "--minutes", 60)]).exit_code == 1

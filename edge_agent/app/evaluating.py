@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
@@ -20,7 +20,6 @@ from edge_agent.app.identity import Identity
 from edge_agent.app.keeping import MARK
 from edge_agent.archive import Archive
 from edge_agent.audit.standing import Announced, Answered, Exempted
-from edge_agent.contract.commands import AnnounceWork
 from edge_agent.contract.messages import Exempting, FeedbackPackage, Said
 from edge_agent.contract.records import Config, Exemption, Feedback, Package, Record, ServiceWindow, record_letter
 from edge_agent.control import AgentSays
@@ -32,6 +31,9 @@ from edge_agent.package import Keyset, Opened, PackageRefused, Ratchet, open_pac
 from edge_agent.ports import Clock
 from edge_agent.store import Store, StoreError
 from edge_agent.words import Phrase, spoken
+
+if TYPE_CHECKING:
+    from edge_agent.contract.commands import AnnounceWork
 
 log = structlog.get_logger()
 KIND = "feedback"
