@@ -139,6 +139,7 @@ class Core:
         days, claims = self.days.settle(now_ms), self.claims.settle()
         standings = self.standings.settle()
         out = lifetime()
+        self._settle_answers(now_ms, out)
         said: dict[str, list[Verdict]] = {}
         if closed or events or comms or happened or rounds or blocks or days or claims or health or standings:
             view = LoadView(
@@ -189,6 +190,16 @@ class Core:
     def logged(self, device: DeviceId, events: Sequence[MeterEvent] | None, now_ms: Ms) -> None:
         """What a meter's own log says, None: it cannot be read now; judged with the next tick."""
         self.witness.logged(device, events, now_ms)
+
+    def _settle_answers(self, now_ms: Ms, out: Lifetime) -> None:
+        """A person has said what a finding was that nobody else may close: it closes, and the topic's baseline learns
+        again. Once, for what is closed is not open."""
+        for said in self.lifecycle.standing.to_settle():
+            release = self.releases.get(said.topic)
+            if release is None or release.clear.kind != "manual":
+                continue
+            if self.lifecycle.clear_by_hand(said.finding, said.by, now_ms, out):
+                self.studies.answered(said.topic, said.point, agreed=said.agreed)
 
     def _examine(self, view: LoadView, *, studying: bool = False) -> dict[str, list[Verdict]]:
         """Each topic's verdicts. `studying`: the view is news, from which topics learn; what comes late is none."""

@@ -180,7 +180,8 @@ def test_asyncapi_leads_from_every_operation_to_a_schema_that_is_there():
     assert addresses == {
         topics.status, topics.heartbeat, topics.chain("finding"), topics.chain("record"), topics.point("factory"),
         topics.demand, topics.ack, topics.chain("evaluation"), topics.down("feedback"), topics.down("releases"),
-        topics.chain("case"), topics.evidence("gw-1.f.t.2026-03"),
+        topics.chain("case"), topics.evidence("gw-1.f.t.2026-03"), topics.up("reply"), topics.up("releases"),
+        topics.down("command"),
     }  # fmt: skip
 
 

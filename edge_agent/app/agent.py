@@ -35,6 +35,7 @@ from edge_agent.holding import AskedStamp
 from edge_agent.image import ProcessImage, Snapshot
 from edge_agent.listing import sentence
 from edge_agent.model import DeviceId, DeviceSpec, LinkSpec, Ms, PointId
+from edge_agent.package import Keyset
 from edge_agent.poller import Poller
 from edge_agent.ports import Clock
 from edge_agent.settings import Site, config_files, device_specs, link_specs, terms_of
@@ -42,6 +43,7 @@ from edge_agent.store import Limits, Shed, Store, StoreError, StoreEvent
 from edge_agent.uplink import Uplink
 
 if TYPE_CHECKING:
+    from edge_agent.app.commanding import Commanding
     from edge_agent.app.receiving import Receiving
 
 log = structlog.get_logger()
@@ -110,8 +112,9 @@ class Agent:
         self.evaluating = Evaluating(
             self.core, self.store, self.archive, self.identity, self.clock, keyset, self.keeping.write
         )
-        self.keeping.beside = self.evaluating
+        self.keeping.besides.append(self.evaluating)
         self.receiving = self._receiving() if keyset.signers else None
+        self.commanding = self._commanding(keyset) if keyset.signers else None
         self.documents = Documents(
             self.identity, self.archive, self.core, self.image, self.store, self.clock, self.pollers,
             self.lines, site.mqtt.ack, self.clock.now_ms(), lambda: self.uplink,
@@ -119,9 +122,10 @@ class Agent:
         self.uplink = Uplink(
             site.mqtt, site.site, self.store, self.clock, self.documents,
             boot_id=self.identity.boot_id, limits=site.delivery,
-            packages={} if self.receiving is None else {
-                "feedback": self.evaluating.hear, "releases": self.receiving.hear,
+            packages={} if self.receiving is None or self.commanding is None else {
+                "feedback": self.evaluating.hear, "releases": self.receiving.hear, "command": self.commanding.hear,
             },
+            greet=(lambda: ()) if self.receiving is None else self.receiving.applied,
         )  # fmt: skip
         self.answers = Answers(
             devices, self.core, self.store, self.clock, self.documents, self.pollers, self.casing,
@@ -173,6 +177,8 @@ class Agent:
         self.evaluating.stop()
         if self.receiving is not None:
             self.receiving.stop()
+        if self.commanding is not None:
+            self.commanding.stop()
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)
@@ -300,7 +306,28 @@ class Agent:
     def _receiving(self) -> Receiving:
         from edge_agent.app.receiving import Receiving  # for sites with pinned signers: it brings replay with it
 
-        return Receiving(self.shelf, self.core, self.store, self.archive, self.identity, self.clock, self.keeping.write)
+        return Receiving(
+            self.shelf,
+            self.core,
+            self.store,
+            self.archive,
+            self.identity,
+            self.clock,
+            self.keeping.write,
+            self._send,
+        )
+
+    def _commanding(self, keyset: Keyset) -> Commanding:
+        from edge_agent.app.commanding import Commanding
+        from edge_agent.app.doing import DoingHere
+
+        doing = DoingHere(self.store, self.archive, self.clock, self._poller_of, self._send, self.evaluating.announce)
+        commanding = Commanding(doing, self.store, self.identity, self.clock, keyset, self.keeping.write, self._send)
+        self.keeping.besides.append(commanding)
+        return commanding
+
+    def _send(self, messages: Iterable[tuple[str, bytes]]) -> bool:
+        return self.uplink.send(messages)
 
     def _line(self, link: LinkSpec, devices: tuple[DeviceSpec, ...]) -> FieldLine:
         stamp = AskedStamp(Path(self.site.paths.runtime), link.id, SystemClock().now_ms)

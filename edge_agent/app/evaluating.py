@@ -10,17 +10,18 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from edge_agent.app.identity import Identity
 from edge_agent.app.keeping import MARK
 from edge_agent.archive import Archive
-from edge_agent.audit.standing import Exempted
+from edge_agent.audit.standing import Announced, Answered, Exempted
 from edge_agent.contract.messages import Exempting, FeedbackPackage, Said
-from edge_agent.contract.records import Config, Exemption, Feedback, Package, Record, record_letter
+from edge_agent.contract.records import Config, Exemption, Feedback, Package, Record, ServiceWindow, record_letter
 from edge_agent.control import AgentSays
 from edge_agent.core import Core, CoreOutcome
 from edge_agent.evaluation import Blindness, Indicators, dockets_of, evaluation_letter, indicators, plain_indicators
@@ -31,8 +32,14 @@ from edge_agent.ports import Clock
 from edge_agent.store import Store, StoreError
 from edge_agent.words import Phrase, spoken
 
+if TYPE_CHECKING:
+    from edge_agent.contract.commands import AnnounceWork
+
 log = structlog.get_logger()
 KIND = "feedback"
+SETTLES = {"confirmed": True, "rectified": True, "not_confirmed": False}
+"""What an inspector's word says of what was seen, for topics that wait for one: it is so, or it was nothing."""
+
 AT_ONCE = 8
 """Packages that are looked at at the same time; more are thrown away unread."""
 
@@ -46,6 +53,8 @@ KEPT_MS = 31 * DAY_MS
 
 class Evaluating:
     """`write` puts letters into the store with all that has changed."""
+
+    names = frozenset({"standing", "blind", "ratchet", "told", "releases"})
 
     def __init__(
         self,
@@ -126,6 +135,9 @@ class Evaluating:
 
     def follow(self, outcome: CoreOutcome, now_ms: Ms) -> None:
         """Count what could not be said; once a day, and after feedback, tell what has changed."""
+        if self._standing.changed:
+            self._standing.changed = False
+            self._dirty.add("standing")
         for topic, verdicts in outcome.verdicts.items():
             self.blindness.feed(topic, verdicts, self._month_of)
         if now_ms >= self._due_ms:
@@ -209,6 +221,7 @@ class Evaluating:
         for s in said:
             records.append((Feedback(**msgspec.structs.asdict(s), **how), str(steps[s.finding].get("point", ""))))
             self._answer(s, steps[s.finding])
+            self._settle(s, steps[s.finding])
         for e in exempting:
             record = Exemption(point=e.point, topic=e.topic, since=e.from_, until=e.to, reason=e.reason,
                                author=e.author, approver=e.approver, **how)  # fmt: skip
@@ -256,6 +269,25 @@ class Evaluating:
         self._standing.answered(topic, number, said.finding, confirmed)
         if self._standing.capped(topic, number) != before:
             log.warning("topic is capped at notice" if not before else "topic may warn again", release=step["release"])
+
+    def _settle(self, said: Said, step: Mapping[str, Any]) -> None:
+        """What only a person may close waits for this: what it saw was so, or was not. Acted on with the next tick."""
+        if (agreed := SETTLES.get(said.step)) is not None and not step.get("test"):
+            point, topic = str(step.get("point", "")), str(step.get("topic", ""))
+            self._standing.settle(Answered(said.finding, topic, point, said.by, agreed))
+
+    def announce(self, work: AnnounceWork) -> ServiceWindow:
+        """Announced work counts from now on, as the site file's does; its record. Raises `PackageRefused`."""
+        for point in work.points:
+            self._standing.windows[f"{work.work_order}/{point}"] = Announced(
+                point, work.work_order, _ms(work.from_), _ms(work.to)
+            )
+        if (now_ms := self._now_ms()) is not None:
+            lasting = {k: w for k, w in self._standing.windows.items() if w.to_ms > now_ms - KEPT_MS}
+            self._standing.windows = lasting
+        self._dirty.add("standing")
+        return ServiceWindow(points=work.points, since=work.from_, until=work.to, work_order=work.work_order,
+                             people=work.people or UNSET, seals=work.seals or UNSET)  # fmt: skip
 
     async def _last_step(self, finding: str) -> Mapping[str, Any]:
         bodies: list[bytes] = await asyncio.wrap_future(self._store.steps(finding))

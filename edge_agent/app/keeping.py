@@ -71,8 +71,10 @@ class _Batch:
 
 
 class Beside(Protocol):
-    """State of others that is stored with the tracks, under names that begin with `MARK`."""
+    """State of others that is stored with the tracks, under `MARK` and one of its `names`."""
 
+    @property
+    def names(self) -> frozenset[str]: ...
     def take(self) -> Mapping[str, bytes]: ...
     def failed(self, keys: Sequence[str]) -> None: ...
     def restore(self, key: str, blob: bytes) -> None: ...
@@ -124,7 +126,7 @@ class Keeping:
         self._again_bt: Ms | None = None
         self._answers: deque[tuple[_Batch, BaseException | None]] = deque()  # filled on the store's thread
         self._lost = 0
-        self.beside: Beside | None = None
+        self.besides: list[Beside] = []
         self.trouble = ""
         """Why the store does not take findings, in words; empty while it does."""
 
@@ -142,8 +144,8 @@ class Keeping:
         for key, blob in self._store.load_tracks().items():
             try:
                 if key.startswith(MARK):
-                    if self.beside is not None:
-                        self.beside.restore(key, blob)
+                    for beside in self._beside(key):
+                        beside.restore(key, blob)
                     continue
                 plain = msgspec.msgpack.decode(blob)
                 msgspec.convert(plain, Track)  # the types of its fields, which `from_plain` takes as they come
@@ -212,6 +214,9 @@ class Keeping:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
+    def _beside(self, key: str) -> list[Beside]:
+        return [each for each in self.besides if key.removeprefix(MARK) in each.names]
+
     def _due(self, now_bt: Ms, every_ms: Ms) -> bool:
         if self._again_bt is not None:
             return now_bt >= self._again_bt
@@ -222,7 +227,7 @@ class Keeping:
         if not self._ledger_in_flight:
             ledger = [*self._ledger, self._delta(now_bt)]
             self._ledger, self._ledger_in_flight = [], True
-        beside = {} if self.beside is None else self.beside.take()
+        beside = {key: blob for each in self.besides for key, blob in each.take().items()}
         batch = _Batch(
             tuple(self._letters), tuple(self._dirty), tuple(ledger), self._points, urgent, tuple(beside),
             tuple(self._evidence),
@@ -284,8 +289,9 @@ class Keeping:
         self._urgent |= any(b.urgent for b in failed)
         tracks = self._core.lifecycle.tracks
         self._dirty |= {key: tracks[key] for b in failed for key in b.tracks if key in tracks}
-        if self.beside is not None:
-            self.beside.failed([key for b in failed for key in b.beside])
+        for key in {key for b in failed for key in b.beside}:
+            for beside in self._beside(key):
+                beside.failed([key])
         self._again_bt = now_bt + AGAIN_MS
         self._ledger = self._ledger[-KEEP_PERIODS * 60 :]
         if len(self._letters) > HELD_MAX:

@@ -7,23 +7,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 import structlog
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from edge_agent.app.identity import Identity
 from edge_agent.app.recalling import interval_from
 from edge_agent.archive import Archive
 from edge_agent.audit.release import ReleaseError
 from edge_agent.audit.topic import Release
+from edge_agent.contract.applied import AppliedReleases, Heard, Waiting
 from edge_agent.contract.records import Package, record_letter
+from edge_agent.contract.shapes import time_or_absent
 from edge_agent.core import Core
 from edge_agent.load.views import Interval
 from edge_agent.model import ClockQuality, Letter, Ms
 from edge_agent.package import PackageRefused
 from edge_agent.ports import Clock
 from edge_agent.releases import Shelf, State
-from edge_agent.releases.dossier import KIND
+from edge_agent.releases.dossier import KIND, Dossier
 from edge_agent.replay.compare import compare
 from edge_agent.replay.dry_run import dry_run
 from edge_agent.store import Store, StoreError
@@ -43,11 +48,13 @@ class Receiving:
     def __init__(
         self, shelf: Shelf, core: Core, store: Store, archive: Archive, identity: Identity, clock: Clock,
         write: Callable[[Sequence[Letter], Ms], None],
+        send: Callable[[Iterable[tuple[str, bytes]]], bool] = lambda messages: True,
     ) -> None:  # fmt: skip
         self._shelf, self._core, self._store, self._archive = shelf, core, store, archive
-        self._identity, self._clock, self._write = identity, clock, write
+        self._identity, self._clock, self._write, self._send = identity, clock, write, send
         self._task: asyncio.Task[None] | None = None
         self._refused = 0
+        self._waiting: dict[str, str] = {}  # release -> the state that it will have
         self.dropped = 0
 
     def hear(self, raw: bytes) -> None:
@@ -58,6 +65,10 @@ class Receiving:
         self._task = asyncio.get_running_loop().create_task(self._hear(raw))
         self._task.add_done_callback(_finished)
 
+    def applied(self) -> list[tuple[str, bytes]]:
+        """What runs and what waits for the next start, as a message with its topic below `up/`."""
+        return [("releases", self._document())]
+
     @property
     def busy(self) -> bool:
         return self._task is not None and not self._task.done()
@@ -67,7 +78,9 @@ class Receiving:
             self._task.cancel()
 
     async def _hear(self, raw: bytes) -> None:
-        digest = hashlib.sha256(raw).hexdigest()[:16]
+        whole = hashlib.sha256(raw).hexdigest()
+        digest = whole[:16]
+        heard = Heard(package=f"sha-256:{whole}", outcome="known")
         synced = self._clock.state().quality is ClockQuality.SYNCED
         now_ms = self._clock.state().utc_ms(self._clock.now_ms())
         try:
@@ -75,20 +88,36 @@ class Receiving:
             dossier = await asyncio.to_thread(self._take, raw, now_ms if synced else None, stored)
         except PackageRefused as refused:
             if refused.code != "old_version":
+                heard = replace(heard, outcome="refused", reason=refused.code)
                 self._refuse(refused.code, digest)
         except ReleaseError as wrong:
             log.warning("release refused", cause=str(wrong))
+            heard = replace(heard, outcome="refused", reason="release")
             self._refuse("release", digest)
         except OSError as cause:
+            heard = replace(heard, outcome="refused", reason="not_kept")
             log.error("release cannot be kept", cause=str(cause))
         else:
-            log.info("release taken: it counts from the next start on", release=dossier[0])
-            self._say(Package(document=KIND, version=dossier[1], outcome="applied"), digest)
+            heard = replace(heard, outcome="taken")
+            self._waiting[dossier.name] = dossier.state.value
+            log.info("release taken: it counts from the next start on", release=dossier.name)
+            self._say(Package(document=KIND, version=dossier.version, outcome="applied"), digest)
+        if heard.outcome != "refused" or self._refused <= REFUSALS:
+            self._send([("releases", self._document(heard))])
 
-    def _take(self, raw: bytes, now_ms: Ms | None, stored: Sequence[Interval]) -> tuple[str, int]:
+    def _document(self, heard: Heard | UnsetType = UNSET) -> bytes:
+        now_ms = self._clock.state().utc_ms(self._clock.now_ms())
+        applied = AppliedReleases(
+            at=time_or_absent(now_ms),
+            applied=sorted(r.name for r in self._core.releases.values()),
+            waiting=[Waiting(release=name, state=state) for name, state in sorted(self._waiting.items())],
+            heard=heard,
+        )
+        return msgspec.json.encode(applied)
+
+    def _take(self, raw: bytes, now_ms: Ms | None, stored: Sequence[Interval]) -> Dossier:
         """In a thread of its own. Raises `PackageRefused`, `ReleaseError` or OSError; nothing is kept then."""
-        dossier = self._shelf.receive(raw, now_ms=now_ms, tried=lambda state, x: self._try(state, x, stored))
-        return dossier.name, dossier.version
+        return self._shelf.receive(raw, now_ms=now_ms, tried=lambda state, x: self._try(state, x, stored))
 
     def _try(self, state: State, release: Release, stored: Sequence[Interval]) -> None:
         if state is not State.PUBLISHED or not stored:

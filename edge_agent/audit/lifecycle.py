@@ -485,7 +485,8 @@ class Lifecycle:
             return False
         if not track.point:
             return False
-        order = self._site.work_order(track.point, verdict.start_ms, verdict.end_ms, track.topic)
+        during = (track.point, verdict.start_ms, verdict.end_ms)
+        order = self._site.work_order(*during, track.topic) or self.standing.work_order(*during)
         if order is None:
             return False
         if (track.id, order) not in self._noted:

@@ -33,6 +33,27 @@ class Exempted:
     to_ms: Ms
 
 
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Work that was announced while the agent ran: [from, to) of a point."""
+
+    point: PointId
+    work_order: str
+    from_ms: Ms
+    to_ms: Ms
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a person says an open finding was. `agreed`: what it saw is so, and is what later days are judged by."""
+
+    finding: str
+    topic: str
+    point: PointId
+    by: str
+    agreed: bool
+
+
 @dataclass(slots=True)
 class Answers:
     """What became of the findings of one release."""
@@ -55,6 +76,27 @@ class Standing:
     def __init__(self) -> None:
         self.exemptions: dict[str, Exempted] = {}
         self.answers: dict[str, Answers] = {}
+        self.windows: dict[str, Announced] = {}
+        self.waiting: list[Answered] = []  # for the next tick
+        self.changed = False  # since whoever stores it looked last
+
+    def settle(self, answered: Answered) -> None:
+        """To be acted on with the next tick, after a restart too."""
+        if answered not in self.waiting:
+            self.waiting.append(answered)
+
+    def to_settle(self) -> list[Answered]:
+        """What waits; it waits no more."""
+        waiting, self.waiting = self.waiting, []
+        self.changed = self.changed or bool(waiting)
+        return waiting
+
+    def work_order(self, point: PointId, start_ms: Ms, end_ms: Ms) -> str | None:
+        """Announced work that overlaps (start, end]."""
+        return next(
+            (w.work_order for w in self.windows.values()
+             if w.point == point and w.from_ms < end_ms and start_ms < w.to_ms), None,
+        )  # fmt: skip
 
     def exempt(self, point: PointId, topic: str, at_ms: Ms) -> bool:
         """Whether an approved exemption covers the topic on the point at that instant."""
@@ -91,10 +133,14 @@ class Standing:
         return {
             "exemptions": {key: asdict(e) for key, e in self.exemptions.items()},
             "answers": {topic: asdict(a) for topic, a in self.answers.items()},
+            "windows": {key: asdict(w) for key, w in self.windows.items()},
+            "waiting": [asdict(a) for a in self.waiting],
         }
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         """Raises KeyError, TypeError or AttributeError for what this version did not write."""
         exemptions = {str(key): Exempted(**e) for key, e in plain["exemptions"].items()}
         answers = {str(topic): Answers(a["version"], dict(a["said"])) for topic, a in plain["answers"].items()}
-        self.exemptions, self.answers = exemptions, answers
+        windows = {str(key): Announced(**w) for key, w in plain.get("windows", {}).items()}
+        waiting = [Answered(**a) for a in plain.get("waiting", ())]
+        self.exemptions, self.answers, self.windows, self.waiting = exemptions, answers, windows, waiting

@@ -15,6 +15,7 @@ from rich.table import Table
 from edge_agent.archive import Archive
 from edge_agent.audit.standing import Standing
 from edge_agent.cli.release_work import signing_key
+from edge_agent.contract.commands import Command
 from edge_agent.contract.messages import FeedbackPackage
 from edge_agent.control import ControlError, NoAgent, ask
 from edge_agent.evaluation import DEFINITIONS, Blindness, dockets_of, indicators, plain_indicators
@@ -100,11 +101,19 @@ def show_evaluation(rows: Sequence[Mapping[str, Any]]) -> None:
             click.echo(say("evaluate.capped", topic=row["topic"]))
 
 
-def seal_file(site: Site, file: Path, out: Path, key_path: Path, number: int, scope: str) -> None:
+SEALED: dict[str, Any] = {"feedback": FeedbackPackage, "command": Command}
+
+
+def seal_file(
+    site: Site, file: Path, out: Path, key_path: Path, number: int, scope: str, kind: str, minutes: int | None
+) -> None:
     key = signing_key(site, key_path)
+    exp_s = None if minutes is None else round(datetime.now(UTC).timestamp()) + 60 * minutes
+    if kind == "command" and exp_s is None:
+        raise click.ClickException(say("evaluate.no_end"))
     try:
-        payload = msgspec.json.encode(msgspec.json.decode(file.read_bytes(), type=FeedbackPackage))
-        out.write_bytes(seal_package(payload, kind="feedback", version=number, scope=scope, key=key))
+        payload = msgspec.json.encode(msgspec.json.decode(file.read_bytes(), type=SEALED[kind]))
+        out.write_bytes(seal_package(payload, kind=kind, version=number, scope=scope, key=key, exp_s=exp_s))
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as wrong:
         raise click.ClickException(f"{file}: {wrong}") from None
     except OSError as cause:

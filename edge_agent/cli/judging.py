@@ -73,16 +73,21 @@ def evaluate(month: str | None, site_path: Path, as_json: bool) -> None:
 @click.option("--key", "key_path", required=True, type=click.Path(path_type=Path), help="your private key")
 @click.option("--number", required=True, type=click.IntRange(1), help="above every number that this key has used")
 @click.option("--scope", default="fleet", show_default=True, help="fleet, or the id of one gateway")
+@click.option("--kind", type=click.Choice(["feedback", "command"]), default="feedback", show_default=True)
+@click.option("--minutes", type=click.IntRange(1), help="how long it holds; a command must have an end")
 @site_option
-def seal(file: Path, out: Path, key_path: Path, number: int, scope: str, site_path: Path) -> None:
-    """Sign a document of feedback: FILE is JSON with `feedback` and `exemptions`, OUT the package for `down/feedback`.
+def seal(
+    file: Path, out: Path, key_path: Path, number: int, scope: str, kind: str, minutes: int | None, site_path: Path
+) -> None:
+    """Sign a document of feedback, or a command: FILE is JSON, OUT the package for `down/feedback` or `down/command`.
 
     \b
     Example:  edge-agent seal feedback.json feedback.pkg --key ops.pem --number 17
+              edge-agent seal ask.json ask.pkg --kind command --minutes 60 --scope gw-1 --key ops.pem --number 18
     """
     from edge_agent.cli.judged import seal_file
 
-    seal_file(site_or_exit(site_path), file, out, key_path, number, scope)
+    seal_file(site_or_exit(site_path), file, out, key_path, number, scope, kind, minutes)
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.contract import case, evidence, messages, topics
+from edge_agent.contract import applied, case, commands, evidence, messages, topics
 
 FOLDER = Path(__file__).parent
 SCHEMAS = FOLDER / "schemas"
@@ -99,6 +99,26 @@ PUBLISHED = (
         "On request: every frozen bundle of one finding, in pieces; done at PUBACK.",
     ),
     Published(
+        "reply",
+        commands.Reply,
+        "up/reply",
+        "gateway",
+        1,
+        False,
+        False,
+        "To every command: done, refused or failed, and why; once more when the same one comes again.",
+    ),
+    Published(
+        "releases",
+        applied.AppliedReleases,
+        "up/releases",
+        "gateway",
+        1,
+        False,
+        False,
+        "After each connect, and after each message on down/releases: what runs, what waits, what was refused and why.",
+    ),
+    Published(
         "points",
         messages.PointState,
         "up/points/{point}",
@@ -139,7 +159,17 @@ PUBLISHED = (
         "The payload of a signed package of three lines: base64 signature, header of one line, this.",
     ),
     Published(
-        "releases",
+        "command",
+        commands.Command,
+        "down/command",
+        "centre",
+        1,
+        False,
+        False,
+        "The payload of a signed package of three lines that expires: one request of the allow-list, done once.",
+    ),
+    Published(
+        "release-decision",
         messages.ReleaseDecision,
         "down/releases",
         "centre",

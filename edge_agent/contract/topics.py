@@ -59,8 +59,14 @@ class Topics:
     def ack(self) -> str:
         return f"{self._base}/down/ack"
 
+    def up(self, level: str) -> str:
+        """Of a message of the gateway, by its levels below `up/`: `reply`, `demand`, `evidence/<finding>`."""
+        if not all(_LEVEL.match(part) for part in level.split("/")):
+            raise ValueError(f"{level!r} are no levels of a topic")
+        return f"{self._base}/up/{level}"
+
     def down(self, kind: str) -> str:
-        """Of a signed package: `feedback`, `releases`."""
+        """Of a signed package: `feedback`, `releases`, `command`."""
         return f"{self._base}/down/{kind}"
 
     def chain(self, kind: str) -> str:

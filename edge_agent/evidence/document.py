@@ -38,7 +38,7 @@ def document(
     shown: Iterable[Outcome],
 ) -> dict[str, Any]:
     """`said`: the message's data. `ends`: registers at the window's "start" and "end". `shown`: the devices' last."""
-    values, frames, left_out = _values(list(shown), clock)
+    values, frames, left_out = shown_values(list(shown), clock)
     wanted = EXTRAS.get(str(said.get("topic")), ())
     return {
         "evidence": VERSION,
@@ -63,8 +63,8 @@ def document(
     }
 
 
-def _values(shown: list[Outcome], clock: ClockState) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-    """What the devices showed last, each once, and the frames that carried it."""
+def shown_values(shown: list[Outcome], clock: ClockState) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+    """What the devices showed, each once, the frames that carried it, and how much was left out."""
     values: list[dict[str, Any]] = []
     frames: dict[tuple[bytes, bytes], dict[str, Any]] = {}
     left_out = max(0, len(shown) - VALUES_MOST)

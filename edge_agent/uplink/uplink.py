@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -42,6 +42,8 @@ CONNECT_S = 20.0
 ROWS_AT_ONCE = 400
 PIECES_MOST = 400
 """Pieces of evidence that wait: some findings' worth, a few megabytes at the most. Who asked for more asks again."""
+
+ANSWERS_MOST = 50
 
 
 class TimeFromCentre(NamedTuple):
@@ -91,6 +93,7 @@ class Uplink:
         limits: Limits,
         on_time: Callable[[TimeFromCentre], None] = lambda _: None,
         packages: Mapping[str, Callable[[bytes], None]] | None = None,
+        greet: Callable[[], Iterable[tuple[str, bytes]]] = lambda: (),
         steady_ms: Callable[[], Ms] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         self.report = Report()
@@ -104,6 +107,7 @@ class Uplink:
         self._limits = limits
         self._on_time = on_time
         self._packages = {self._topics.down(kind): take for kind, take in (packages or {}).items()}
+        self._greet = greet
         self._now_ms = steady_ms
         self._by_broker = mqtt.ack == "broker"
         if self._by_broker and mqtt.protocol != "5":
@@ -152,10 +156,17 @@ class Uplink:
 
     def send_evidence(self, finding: str, pieces: Iterable[bytes]) -> bool:
         """Send these when there is room, after what is in the chain; False: too many wait already. In memory only."""
-        topic, more = self._topics.evidence(finding), list(pieces)
-        if len(self._pieces) + len(more) > PIECES_MOST:
+        return self._queue([(self._topics.evidence(finding), piece) for piece in pieces])
+
+    def send(self, messages: Iterable[tuple[str, bytes]]) -> bool:
+        """The same for what a command has asked for, each with its topic below `up/`."""
+        return self._queue([(self._topics.up(level), payload) for level, payload in messages])
+
+    def _queue(self, messages: Sequence[tuple[str, bytes]]) -> bool:
+        """One message by itself, an answer, has some room of its own."""
+        if len(self._pieces) + len(messages) > PIECES_MOST + (ANSWERS_MOST if len(messages) == 1 else 0):
             return False
-        self._pieces += [(topic, piece) for piece in more]
+        self._pieces += messages
         self._bell.set()
         return True
 
@@ -247,6 +258,8 @@ class Uplink:
 
     async def _serve(self, session: Session) -> None:
         self._publish(session, _Flight(self._topics.status), self._documents.status(), retain=True)
+        for level, payload in self._greet():
+            self._publish(session, _Flight(self._topics.up(level)), payload)
         stall_ms = 2 * self._mqtt.keepalive_s * 1000
         while session.alive and not self._stop.is_set():
             self._bell.clear()

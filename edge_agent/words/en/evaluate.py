@@ -12,5 +12,6 @@ SENTENCES: dict[str, str] = {
         "{topic}: fewer than half of at least 20 answers confirmed it. Its findings stay at notice until a new release"
         " runs."
     ),
+    "evaluate.no_end": "A command has an end: say with --minutes how long it holds.",
     "evaluate.sealed": "wrote {path}, signed by {key} as number {number}",
 }

@@ -31,6 +31,12 @@ SENTENCES: dict[str, str] = {
     "package.unknown_point": "This gateway knows no point {point}.",
     "package.unknown_topic": "No audit topic {topic} runs here.",
     "package.span": "The exemption ends before it begins.",
+    "package.window": "The work ends before it begins.",
+    "package.no_end": "It has no end: a command says when it expires.",
+    "package.not_allowed": "{what} is not in the list of what may be asked for.",
+    "package.not_here": "This version does not do {what} yet.",
+    "package.nothing_there": "This gateway has nothing of what is asked for.",
+    "package.too_much_waits": "Too much waits to be sent already: ask again when it has gone.",
     "package.no_cryptography": (
         "Signatures cannot be made or checked here: install edge-agent with its extra, edge-agent[signed]."
     ),
