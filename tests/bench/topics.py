@@ -42,9 +42,7 @@ def report(table: Table, folder: Path, *, quick: bool) -> None:
     passes = [_year(days) for _ in range(3)]
     year = 366 / days
     whole, load, bare = (median(cost) * year for cost in zip(*passes, strict=True))
-    table.add(
-        Figure("a point-year with all topics, beside a bare pass of the ledger", "CPU s", whole, bare, at_most=10)
-    )
+    table.add(Figure("a point-year with all topics, beside a bare ledger", "CPU s", whole, bare, at_most=10))
     table.note(
         f"topics: {days} days of readings every quarter of an hour, median of 3 passes, each tick to core and ledger "
         f"in turn; without topics all that `load` works out takes {load:.1f} CPU s a point-year"
