@@ -134,4 +134,4 @@ def _ticks(points: int, *, seconds: int) -> Ticks:
 def _of(customer: Customer, one: Customer, shown: Iterable[Outcome]) -> Iterator[Outcome]:
     """What one customer's devices show, said by another's."""
     for outcome in shown:
-        yield replace(outcome, device=customer.meter if outcome.device == one.meter else customer.ct_device)
+        yield outcome._replace(device=customer.meter if outcome.device == one.meter else customer.ct_device)
