@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ALWAYS_MS: Ms = 0
 """The beginning of 1970: before any reading. From here on the K of a direct meter is 1."""
 
+BEFORE_MS: Ms = -(1 << 62)
+"""Before any entry of a timeline."""
+
 Steps = tuple[tuple[Ms, float], ...]
 """(from_ms, value), in order: a value holds until the next one starts."""
 
@@ -135,6 +138,10 @@ class Archive:
     _history: Mapping[PointId, _History] = field(repr=False)
     _versions: Mapping[PointId, str] = field(repr=False)
     _terms: Mapping[str, Terms] = field(repr=False, default_factory=lambda: MappingProxyType({}))
+    _ratings: dict[PointId, Timeline[Ratings]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Worked out of the timelines when a point is first asked about."""
+    _spans: dict[PointId, DaySpan] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """The day that was asked about last: most questions are about the same one."""
 
     @classmethod
     def of(cls, site: Site, terms: Mapping[str, Terms] | None = None) -> Archive:
@@ -167,8 +174,7 @@ class Archive:
 
     def k_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]:
         """The facts that K rests on at an instant; none for a direct meter."""
-        history = self._history[point]
-        return tuple(ratio.fact for ratio in (history.ct.at(at_ms), history.vt.at(at_ms)) if ratio is not None)
+        return self.ratings(point, at_ms).facts
 
     def meter_facts(self, point: PointId, at_ms: Ms) -> tuple[Fact, ...]:
         """What the meter should say about itself: its number and ratios, and how it is set and made.
@@ -207,6 +213,16 @@ class Archive:
 
     def ratings(self, point: PointId, at_ms: Ms) -> Ratings:
         """What the metering is made for at an instant, primary side, with the facts that its currents rest on."""
+        timeline = self._ratings.get(point)
+        if timeline is None:
+            history = self._history[point]
+            starts = (BEFORE_MS, *sorted({*history.ct.starts, *history.vt.starts, *(ms for ms, _ in history.k)}))
+            timeline = Timeline(starts, tuple(self._rated(point, ms) for ms in starts))
+            self._ratings[point] = timeline
+        return timeline.values[bisect_right(timeline.starts, at_ms) - 1]
+
+    def _rated(self, point: PointId, at_ms: Ms) -> Ratings:
+        history = self._history[point]
         known = self.points[point]
         single = known.wiring == "1p2w"
         return Ratings(
@@ -218,7 +234,7 @@ class Archive:
             generation=known.generation,
             s_cap_va=self.s_cap_va(point, at_ms),
             transformer_va=known.transformer.rated_kva * 1000 if known.transformer is not None else None,
-            facts=self.k_facts(point, at_ms),
+            facts=tuple(r.fact for r in (history.ct.at(at_ms), history.vt.at(at_ms)) if r is not None),
             plate=known.transformer.fact if known.transformer is not None else None,
             k=self._k(point, at_ms),
         )
@@ -247,8 +263,13 @@ class Archive:
 
     def day_span(self, point: PointId, end_ms: Ms) -> DaySpan:
         """The local day that an interval ending then belongs to; 23 or 25 hours long where the clocks change."""
-        day, tz = self.local_day(point, end_ms), self.points[point].tz
-        return DaySpan(day, midnight_ms(day, tz), midnight_ms(day + timedelta(days=1), tz))
+        span = self._spans.get(point)
+        if span is None or not span.start_ms < end_ms <= span.end_ms:
+            tz = self.points[point].tz
+            day = local_time(end_ms - 1, tz).date()
+            span = DaySpan(day, midnight_ms(day, tz), midnight_ms(day + timedelta(days=1), tz))
+            self._spans[point] = span
+        return span
 
     def day_class(self, point: PointId, day: date) -> str:
         """ "workday", "weekend" or "holiday", by the point's calendar."""
@@ -287,7 +308,7 @@ class Archive:
 
     def local_day(self, point: PointId, end_ms: Ms) -> date:
         """The day that an interval ending then belongs to; at 24:00 the day that ends."""
-        return local_time(end_ms - 1, self.points[point].tz).date()
+        return self.day_span(point, end_ms).day
 
     def billing_month(self, point: PointId, end_ms: Ms) -> str:
         """`"2026-03"`: named after the month in which it begins, on the billing day at 00:00 local."""

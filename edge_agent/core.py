@@ -149,7 +149,7 @@ class Core:
             said = self._examine(view, studying=True)
             for topic_id, verdicts in said.items():
                 self._remember(topic_id, verdicts)
-            for topic_id, verdict in _in_time(said):
+            for topic_id, verdict in _in_time(self._telling(said)):
                 self.lifecycle.judge([verdict], topic_id, out)
             for interval in closed:
                 if interval.count == 1:
@@ -210,6 +210,12 @@ class Core:
             shown = self.studies.shown(topic.id, view, site) if studying else view
             said[topic.id] = list(topic.examine(shown, site, self.releases[topic.id]))
         return said
+
+    def _telling(self, said: Mapping[str, Sequence[Verdict]]) -> dict[str, list[Verdict]]:
+        """Only what can move something: a breach, and everything about a point that has tracks or a breach."""
+        alive = {v.point for verdicts in said.values() for v in verdicts if v.answer is Answer.BREACH}
+        alive |= self.lifecycle.followed()
+        return {topic: [v for v in verdicts if v.point in alive] for topic, verdicts in said.items()}
 
     def _rerun(self, now_ms: Ms, out: Lifetime) -> list[Interval]:
         """Judge what has been said of gaps behind which life went on; its intervals."""

@@ -8,7 +8,7 @@ lie in the window, and only if enough of its own are there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.audit.topic import Release, Site
@@ -37,9 +37,9 @@ class Compared:
     ct: Fact | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
-    """The day of a point that runs."""
+    """The day of a point that runs, moved on pair by pair."""
 
     day_start: Ms = 0
     day_end: Ms = 0
@@ -91,14 +91,16 @@ class SideBySide:
 
     def _pair(self, meter: Block, ct: Block, site: Site, out: list[Compared]) -> None:
         point, end_ms = meter.point, meter.end_ms
-        running = self._running.get(point, Running())
+        running = self._running.get(point)
+        if running is None:
+            running = self._running[point] = Running()
         if end_ms <= running.taken_to:
             return
         if end_ms > running.day_end:
             if running.day_end:
                 out += self._judged(point, running, site)
             span = site.day_span(point, end_ms)
-            running = Running(span.start_ms, span.end_ms)
+            running = self._running[point] = Running(span.start_ms, span.end_ms)
             self.changed = True
         hour = str((end_ms - 1 - running.day_start) // (HOURS * 3_600_000))
         whole, version = False, site.facts_version(point)
@@ -110,9 +112,8 @@ class SideBySide:
             whole |= x is not None and y is not None
             track = self._tracks.get((point, phase), PairTrack())
             self._tracks[point, phase] = add(track, x, y, hour=hour, archive=version, keep_pairs=self._keep)
-        self._running[point] = replace(
-            running, taken_to=end_ms, blocks=running.blocks + whole, period_ms=end_ms - meter.start_ms
-        )
+        running.taken_to, running.period_ms = end_ms, end_ms - meter.start_ms
+        running.blocks += whole
 
     def _judged(self, point: PointId, running: Running, site: Site) -> list[Compared]:
         ratings = site.ratings(point, running.day_end - 1)

@@ -13,7 +13,7 @@ A finding's id follows from gateway, point, topic, key and episode alone, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -89,6 +89,7 @@ class Lifecycle:
         self._by_point: dict[PointId, dict[str, Track]] = {}
         self._confirming: dict[str, Track] = {}
         self._owing: dict[str, Track] = {}
+        self._disputing: dict[str, Track] = {}
         self._noted: set[tuple[str, str]] = set()
         self._superseded_by = {s: r.topic for r in self._releases.values() for s in r.supersedes}
 
@@ -101,6 +102,10 @@ class Lifecycle:
         """Points whose next reading would confirm a finding."""
         return frozenset(t.point for t in self._confirming.values())
 
+    def followed(self) -> Set[PointId]:
+        """Points about which something is or was above a limit: what is said of others moves nothing but a breach."""
+        return self._by_point.keys()
+
     def open_findings(self, point: PointId | None = None) -> list[FindingState]:
         tracks = self.tracks.values() if point is None else self._by_point.get(point, {}).values()
         return [t.finding for t in tracks if t.finding is not None and t.finding.active]
@@ -108,9 +113,8 @@ class Lifecycle:
     def disputed(self) -> dict[PointId, frozenset[str]]:
         """Per point the facts of the archive that open findings say are not so."""
         found: dict[PointId, set[str]] = {}
-        disputing = {t.id for t in self._topics.values() if t.disputes}
-        for track in self.tracks.values():
-            if track.topic not in disputing or track.finding is None or not track.finding.active:
+        for track in self._disputing.values():
+            if track.finding is None or not track.finding.active:
                 continue
             if fact := track.finding.measured.get("disputed"):
                 found.setdefault(track.point, set()).add(str(fact))
@@ -233,6 +237,8 @@ class Lifecycle:
     def _keep(self, track: Track) -> None:
         self.tracks[track.id] = track
         self._by_point.setdefault(track.point, {})[track.id] = track
+        if track.topic in self._topics and self._topics[track.topic].disputes:
+            self._disputing[track.id] = track
         if track.phase is Phase.CONFIRMING:
             self._confirming[track.id] = track
         if track.finding is not None and track.finding.clear_owed:

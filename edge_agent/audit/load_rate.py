@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isnan
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_agent.audit.topic import Answer, Release, Site, Verdict, grade
-from edge_agent.load.views import Band, Demand, Interval, Source
+from edge_agent.load.views import Band, Demand, Interval, LoadView, Source
 from edge_agent.model import Fact
 
 WHOLE = 0.999
@@ -20,20 +21,39 @@ TOO_COARSE = 0.02
 """A register step worth more than this share of the capacity is too coarse to tell a slight overload. [C]"""
 
 
-def judge_interval(interval: Interval, site: Site, release: Release, *, unit: str) -> Verdict:
-    """One interval against running capacity (`unit` "VA") or contracted demand ("W")."""
+class Share(NamedTuple):
+    """An interval's demand as a share of a limit, whatever a release's levels. `bounds`: of each source, VA or W."""
+
+    limit: float
+    bounds: Sequence[tuple[float, float]]
+    low: float
+    high: float
+    measured: Mapping[str, Any]
+    facts: tuple[Fact, ...]
+
+
+def judge_running(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
+    """Every interval against what may run: worked out once for all topics that look at the same archive."""
+    place = f"running/{id(site)}"
+    found: Sequence[Share | Verdict] | None = view.worked.get(place)
+    if found is None:
+        found = view.worked[place] = [_running(interval, site) for interval in view.closed]
+    for interval, share in zip(view.closed, found, strict=True):
+        yield _graded(interval, release, share) if isinstance(share, Share) else share
+
+
+def _running(interval: Interval, site: Site) -> Share | Verdict:
     if interval.spans:
         return cannot_say(interval, interval.spans)
     capacity = site.capacity(interval.point, interval.start_ms, interval.end_ms)
     if capacity is None:
         return cannot_say(interval, "capacity_unknown")
-    if capacity.unit != unit:
+    if capacity.unit != "VA":
         return cannot_say(interval, "contract_in_other_unit")
-    limit = capacity.running if unit == "VA" else capacity.contracted
-    if limit <= 0:
+    if capacity.running <= 0:
         return cannot_say(interval, "capacity_suspended")
     facts = (capacity.fact, *site.k_facts(interval.point, interval.end_ms))
-    return against(interval, release, limit, facts, unit=unit)
+    return _share(interval, capacity.running, facts, unit="VA") or cannot_say(interval, "no_reading")
 
 
 def against(interval: Interval, release: Release, limit: float, facts: tuple[Fact, ...], *, unit: str) -> Verdict:
@@ -42,10 +62,21 @@ def against(interval: Interval, release: Release, limit: float, facts: tuple[Fac
     BREACH needs every source that exists, and so does CLEAR (domain rule 2.3); a mean over several intervals can only
     show that one of them was over. Powers are compared in whole VA or W.
     """
+    share = _share(interval, limit, facts, unit=unit)
+    return cannot_say(interval, "no_reading") if share is None else _graded(interval, release, share)
+
+
+def _share(interval: Interval, limit: float, facts: tuple[Fact, ...], *, unit: str) -> Share | None:
+    """None where no source gives the quantity."""
     bounds = _all_bounds(interval, unit)
     if not bounds:
-        return cannot_say(interval, "no_reading")
+        return None
     low, high = min(b[0] for b in bounds) / limit, max(b[1] for b in bounds) / limit
+    return Share(limit, bounds, low, high, _measured(interval, limit, unit), facts)
+
+
+def _graded(interval: Interval, release: Release, share: Share) -> Verdict:
+    limit, bounds, low, high, measured, facts = share
     answer = grade(release, low, high)
     reason = ""
     if interval.count > 1 and answer is not Answer.BREACH:
@@ -69,7 +100,7 @@ def against(interval: Interval, release: Release, limit: float, facts: tuple[Fac
         block=interval.block,
         periods=interval.count,
         reason=reason,
-        measured=_measured(interval, limit, unit),
+        measured=measured,
         facts=facts,
     )
 

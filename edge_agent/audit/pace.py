@@ -48,9 +48,9 @@ class Paced:
     event: RegisterEvent | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
-    """The memory about one point."""
+    """The memory about one point, moved on block by block."""
 
     day_start: Ms = 0
     day_end: Ms = 0
@@ -76,9 +76,8 @@ class Paces:
 
     def feed(self, view: LoadView, site: Site) -> Sequence[Paced]:
         out: list[Paced] = []
-        for interval in view.closed:
-            if interval.block and interval.count == 1:
-                self._take(interval, site, out)
+        for interval, stretch, why in _stretches(view, site):
+            self._take(interval, stretch, why, site, out)
         for event in view.events:
             if event.kind == "jump" and event.quantity is ENERGY:
                 out.append(self._jumped(event, site))
@@ -96,22 +95,22 @@ class Paces:
 
     # -- inside -------------------------------------------------------------------------------------------------
 
-    def _take(self, interval: Interval, site: Site, out: list[Paced]) -> None:
+    def _take(self, interval: Interval, stretch: Stretch | None, why: Why, site: Site, out: list[Paced]) -> None:
         point = interval.point
-        running = self._running.get(point, Running())
+        running = self._running.get(point)
+        if running is None:
+            running = self._running[point] = Running()
         if interval.end_ms <= running.taken_to:
             return
         if interval.end_ms > running.day_end:
             if running.day_end:
                 out += self._day(point, running)
             span = site.day_span(point, interval.end_ms)
-            running = replace(running, day_start=span.start_ms, day_end=span.end_ms, pieces=1, step_wh=0.0)
+            running.day_start, running.day_end, running.pieces, running.step_wh = span.start_ms, span.end_ms, 1, 0.0
             self._tracks[point] = replace(restart(self._tracks.get(point, PaceTrack())), step_wh=0.0)
             self.changed = True
-        running = replace(running, taken_to=interval.end_ms)
-        stretch, why = _stretch(interval, site)
+        running.taken_to = interval.end_ms
         if stretch is None:
-            self._running[point] = running
             self._tracks[point] = _stood_up(self._tracks[point])
             out.append(_told(interval, CannotSay(why, "interval")))
             return
@@ -121,16 +120,19 @@ class Paces:
             track, pieces = PaceTrack(version), 1
         elif interval.start_ms != running.last_end and track.seconds > 0:
             track, pieces = _stood_up(track), pieces + 1  # each end of each piece is off by a step of its own
-        worst = max(running.step_wh, stretch.step_wh)
-        made = add(track, replace(stretch, step_wh=worst * pieces), archive=version)
+        own_wh = stretch.step_wh
+        worst = max(running.step_wh, own_wh)
+        if worst * pieces != stretch.step_wh:
+            stretch = replace(stretch, step_wh=worst * pieces)
+        made = add(track, stretch, archive=version)
         if isinstance(made, CannotSay):
-            self._running[point], self._tracks[point] = running, _stood_up(track)
+            self._tracks[point] = _stood_up(track)
             out.append(_told(interval, made))
             return
-        self._running[point] = replace(running, last_end=interval.end_ms, pieces=pieces, step_wh=worst)
+        running.last_end, running.pieces, running.step_wh = interval.end_ms, pieces, worst
         self._tracks[point] = made
-        last = Moved(stretch.seconds, stretch.moved_wh, stretch.step_wh, stretch.expected_low, stretch.expected_high)
-        out.append(replace(_told(interval, pace(made, self._rule)), last=last))
+        last = Moved(stretch.seconds, stretch.moved_wh, own_wh, stretch.expected_low, stretch.expected_high)
+        out.append(_told(interval, pace(made, self._rule), last))
 
     def _day(self, point: PointId, running: Running) -> list[Paced]:
         track = self._tracks.get(point, PaceTrack())
@@ -150,6 +152,16 @@ class Paces:
             most = ratings.s_cap_va * seconds / 3600 / ratings.k
             last = Moved(seconds, event.after - event.before, 0.0, 0.0, most)
         return Paced(event.point, event.before_ms, event.after_ms, event.after_ms, "jump", said, last, event)
+
+
+def _stretches(view: LoadView, site: Site) -> Sequence[tuple[Interval, Stretch | None, Why]]:
+    """The blocks of a view, each worked out once for the three topics."""
+    place = f"stretches/{id(site)}"
+    found: Sequence[tuple[Interval, Stretch | None, Why]] | None = view.worked.get(place)
+    if found is None:
+        blocks = [i for i in view.closed if i.block and i.count == 1]
+        found = view.worked[place] = [(i, *_stretch(i, site)) for i in blocks]
+    return found
 
 
 def _stretch(interval: Interval, site: Site) -> tuple[Stretch | None, Why]:
@@ -174,11 +186,13 @@ def _stretch(interval: Interval, site: Site) -> tuple[Stretch | None, Why]:
 
 def _stood_up(track: PaceTrack) -> PaceTrack:
     """What was not seen may have been a movement."""
+    if not (track.still_s or track.still_low_wh or track.still_wh or track.still_high_wh):
+        return track
     return replace(track, still_s=0.0, still_low_wh=0.0, still_wh=0.0, still_high_wh=0.0)
 
 
-def _told(interval: Interval, said: PaceAnswer | CannotSay) -> Paced:
-    return Paced(interval.point, interval.start_ms, interval.end_ms, interval.decided_ms, "block", said)
+def _told(interval: Interval, said: PaceAnswer | CannotSay, last: Moved | None = None) -> Paced:
+    return Paced(interval.point, interval.start_ms, interval.end_ms, interval.decided_ms, "block", said, last)
 
 
 def reason_of(said: CannotSay) -> str:

@@ -9,7 +9,6 @@ shown twice around a restart: a study passes over days that it has seen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from edge_agent.audit.topic import AuditTopic, Release, Site
@@ -43,7 +42,7 @@ class Studies:
     def shown(self, topic: str, view: LoadView, site: Site) -> LoadView:
         """The view as the topic sees it: with what its own study has found."""
         study = self._studies.get(topic)
-        return view if study is None else replace(view, studied=study.feed(view, site))
+        return view if study is None else view.beside(study.feed(view, site))
 
     def answered(self, topic: str, point: PointId, *, agreed: bool) -> None:
         """A person has said what a finding was: a baseline that waits for that learns again."""

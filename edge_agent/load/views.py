@@ -284,3 +284,13 @@ class LoadView:
     """Per point: every reading up to here has been followed by one that agrees with it."""
     worked: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What one topic has worked out of this view alone and others need too: arithmetic that is done once."""
+
+    def beside(self, studied: Sequence[Any]) -> LoadView:
+        """The same view with what a study has found; the same object where that is nothing."""
+        if not studied and not self.studied:
+            return self
+        return LoadView(
+            self.now_ms, self.closed, self.events, self.comms, self.meter_events, self.witnessed, self.rounds,
+            self.blocks, self.days, self.claims, self.clock, self.health, self.standings, studied, self.confirmed_ms,
+            self.worked,
+        )  # fmt: skip

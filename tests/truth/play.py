@@ -84,7 +84,7 @@ class Story:
     table: dict[str, Any] = field(default_factory=dict)
 
 
-class _Meter:
+class Answering:
     """Readings of one customer, tick by tick."""
 
     def __init__(self, story: Story, disturbed: Disturbed | None) -> None:
@@ -152,7 +152,7 @@ def play(stories: Sequence[Story], disturbed: Disturbed | None = None) -> list[P
     times = first.times_ms().tolist()
     if any(s.world.load.start_ms != first.start_ms or s.world.load.ticks != first.ticks for s in stories):
         raise ValueError("customers side by side are read at the same times")
-    meters = [_Meter(s, disturbed) for s in stories]
+    meters = [Answering(s, disturbed) for s in stories]
     customers = [s.world.customer for s in stories]
     devices = [d for c in customers for d in devices_of(c)]
     archive = archive_of(table_of(s.world.customer, **s.table) for s in stories)

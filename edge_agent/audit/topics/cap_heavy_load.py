@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_agent.audit.load_rate import judge_interval
+from edge_agent.audit.load_rate import judge_running
 from edge_agent.audit.topic import AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import LoadView
 
 
 def examine(view: LoadView, site: Site, release: Release) -> Iterator[Verdict]:
-    for interval in view.closed:
-        yield judge_interval(interval, site, release, unit="VA")
+    yield from judge_running(view, site, release)
 
 
 TOPIC = AuditTopic(
