@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from edge_agent.audit.kept import as_verdict, kept_of, meanwhile
 from edge_agent.audit.standing import Standing
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Site, Step, StepKind, Verdict, weakest
 from edge_agent.audit.track import Counts, FindingState, LevelCount, Phase, Track
@@ -268,7 +269,7 @@ class Lifecycle:
                 self._confirm_or_open(track, release, verdict, met, out)
             case Phase.CONFIRMING if verdict.answer is Answer.BREACH:
                 track.confirm_level = max(met, track.confirm_level)
-                track.waiting.append(_measured(verdict))
+                track.waiting.append(kept_of(verdict))
                 if verdict.sampled and verdict.confirmed:
                     self._open(track, release, out)
             case Phase.OPEN if verdict.answer is Answer.BREACH:
@@ -283,14 +284,14 @@ class Lifecycle:
         finding = track.finding
         if finding is None or not finding.active or finding.n == 0 or finding.origin != "agent":
             return
-        if not _meanwhile(finding, verdict):
+        if not meanwhile(finding, verdict):
             return
         self._annotate(track, release, finding, verdict, out)
 
     def _known_already(self, track: Track, release: Release, verdict: Verdict, out: Lifetime) -> bool:
         """A meter says what a finding already says, of the same time: a witness, told once and counted never."""
         finding = track.finding
-        if finding is None or finding.n == 0 or not _meanwhile(finding, verdict):
+        if finding is None or finding.n == 0 or not meanwhile(finding, verdict):
             return False
         if finding.origin == "agent" and verdict.answer is Answer.BREACH:
             said = {"witness": verdict.measured.get("event", "")}
@@ -339,7 +340,7 @@ class Lifecycle:
         # The reading that closed the window lies at or after its end.
         track.confirm_ms = NEVER_MS if verdict.sampled else verdict.end_ms
         track.confirm_since_ms = max(verdict.decided_ms, verdict.end_ms)
-        track.waiting = [_measured(verdict)]
+        track.waiting = [kept_of(verdict)]
         if verdict.confirmed:
             self._open(track, release, out)
         else:
@@ -366,7 +367,7 @@ class Lifecycle:
         finding.from_ms, finding.last_ms = int(waiting[0]["start_ms"]) - hold_ms, int(waiting[-1]["end_ms"])
         finding.counts.episodes += 1
         for measured in waiting:
-            finding.counts.breach(_as_verdict(track, measured), self._day(track, int(measured["end_ms"])))
+            finding.counts.breach(as_verdict(track, measured), self._day(track, int(measured["end_ms"])))
         finding.measured = max(waiting, key=lambda m: float(m["low"]))
         finding.worst = max(finding.worst, float(finding.measured["low"]))
         severity, facts = self._severity(track, release, track.confirm_level, finding)
@@ -395,7 +396,7 @@ class Lifecycle:
             finding.origin = "both"
         risen = verdict.low > finding.worst
         if verdict.low >= finding.worst:
-            finding.worst, finding.measured = verdict.low, _measured(verdict)
+            finding.worst, finding.measured = verdict.low, kept_of(verdict)
         elif verdict.running:
             finding.measured = {**finding.measured, **verdict.running}
         if met < 0:
@@ -403,7 +404,7 @@ class Lifecycle:
         severity, facts = self._severity(track, release, met, finding)
         if Severity(severity).rank > Severity(finding.severity).rank:
             finding.severity = severity
-            finding.measured = _measured(verdict)
+            finding.measured = kept_of(verdict)
             self._tell(track, release, StepKind.UPDATED, "level", verdict.end_ms, facts, out)
         elif risen and release.clear.kind == "period" and finding.told_day != day:
             finding.told_day = day
@@ -588,35 +589,6 @@ def _blinds(other: Track, name: str) -> bool:
 
 def lifetime() -> Lifetime:
     return Lifetime([], [], {})
-
-
-def _meanwhile(finding: FindingState, verdict: Verdict) -> bool:
-    """Whether a verdict is about a time which the finding's last episode shares."""
-    start_ms = min(int(finding.measured["start_ms"]), finding.from_ms or int(finding.measured["start_ms"]))
-    end_ms = max(int(finding.measured["end_ms"]), finding.last_ms)
-    return verdict.start_ms <= end_ms and start_ms <= verdict.end_ms
-
-
-def _measured(verdict: Verdict) -> dict[str, Any]:
-    return {
-        **verdict.measured,
-        **verdict.running,
-        "low": verdict.low,
-        "high": verdict.high,
-        "start_ms": verdict.start_ms,
-        "end_ms": verdict.end_ms,
-        "block": verdict.block,
-        "facts": list(verdict.facts),
-        "origin": verdict.origin,
-        **({"held_s": verdict.held_s} if verdict.held_s else {}),
-    }
-
-
-def _as_verdict(track: Track, measured: Mapping[str, Any]) -> Verdict:
-    return Verdict(
-        track.point, Answer.BREACH, measured["start_ms"], measured["end_ms"],
-        low=measured["low"], high=measured["high"], block=measured["block"],
-    )  # fmt: skip
 
 
 __all__ = ["Iterator", "Lifecycle", "Lifetime", "Note", "lifetime"]
