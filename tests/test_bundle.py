@@ -31,7 +31,8 @@ from tests.published import checked
 
 # Put together here, so that this file does not hold what it looks for.
 NEVER = ["the" + "ft", "fra" + "ud", "by" + "pass", "窃" + "电", "绕" + "越", "违" + "法"]
-OVER = PointPlan("factory", steps((0, 60), (75, 112), (125, 60)), profile="acrel-dtsd1352")
+AFTER = [(minute, 60 + n % 2) for n, minute in enumerate(range(125, 1000, 25))]  # no meter shows one value for an hour
+OVER = PointPlan("factory", steps((0, 60), (40, 61), (75, 112), *AFTER), profile="acrel-dtsd1352")
 
 
 def verb(*words: object) -> subprocess.CompletedProcess[str]:

@@ -151,6 +151,12 @@ class Shelf:
             future.set_result([r for r in self.rows if start_ms < r.end_ms <= end_ms][:limit])
         return future
 
+    def boundaries(self, device: str, start_ms: int, end_ms: int) -> Future[list[BoundaryRow]]:
+        """No registers of this device were kept."""
+        future: Future[list[BoundaryRow]] = Future()
+        future.set_result([])
+        return future
+
 
 def recalled(rows: Sequence[IntervalRow], error: Exception | None = None) -> tuple[int, Core]:
     archive = archive_of({})
