@@ -21,7 +21,7 @@ from edge_agent.load.points import LoadPoint
 from edge_agent.load.rounds import Sampler
 from edge_agent.load.views import Band, LoadView, Role
 from edge_agent.model import ClockQuality, ClockState, Identity, Quantity, Reading
-from edge_agent.store import IntervalRow, StoreFull
+from edge_agent.store import BoundaryRow, IntervalRow, StoreFull
 from tests.on_paper import archive_of, local_ms, published
 
 RELEASES, TOPICS = published()
