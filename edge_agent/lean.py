@@ -46,7 +46,7 @@ def until_used(name: str) -> Iterator[None]:
         yield
         return
     stand_in = ModuleType(name)
-    stand_in.__getattr__ = lambda wanted: getattr(importlib.import_module(name), wanted)  # type: ignore[method-assign]  # PEP 562
+    stand_in.__getattr__ = lambda wanted: getattr(importlib.import_module(name), wanted)  # type: ignore[method-assign]  # a module may have one: PEP 562
     sys.modules[name] = stand_in
     try:
         yield

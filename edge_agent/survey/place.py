@@ -11,8 +11,6 @@ from edge_agent.fieldbus import FieldLine, Stamp
 from edge_agent.model import LINES, DeviceSpec, LinkSpec
 from edge_agent.ports import Clock
 
-"""Kinds of links with a line: it has a speed, and others may speak on it."""
-
 
 class Setting(NamedTuple):
     """Speed and parity of a line."""
