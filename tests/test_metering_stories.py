@@ -290,7 +290,10 @@ def play_standings(case: Mapping[str, Any], office: Office) -> Played:
 
 
 def play_rounds(case: Mapping[str, Any], office: Office) -> Played:
-    """Rows of minutes: kW, A in each phase, "alike" where every round is the same to the last digit."""
+    """Rows of minutes: kW, A in each phase, "alike" where every round is the same to the last digit.
+
+    `energy_kw`: by how much the energy register moves meanwhile, where it is read.
+    """
     start_ms, minute, told, seed = local_ms(case["start"]), 0, [], Random(3)
     for minutes, kw, amperes, *alike in case["rows"]:
         for _ in range(minutes):
@@ -300,7 +303,12 @@ def play_rounds(case: Mapping[str, Any], office: Office) -> Played:
             if not case.get("no_voltage"):
                 now[Quantity.VOLTAGE_L1] = 230.0 + 10 * off
             each = Round("p", "m1", Role.METER, end_ms - MINUTE_MS, end_ms, now, now)
-            told += [f"{minute}: {step}" for step in office.look(LoadView(end_ms, rounds=[each]))]
+            closed = []
+            if "energy_kw" in case and end_ms % BLOCK_MS == 0:
+                watts = case["energy_kw"] * 1000.0
+                moved = Demand(Source.REGISTER, Band(watts - 100, watts, watts + 100), None, None, 1.0, 100.0)
+                closed = [Interval("p", end_ms - BLOCK_MS, end_ms, True, moved, None, end_ms)]
+            told += [f"{minute}: {step}" for step in office.look(LoadView(end_ms, closed=closed, rounds=[each]))]
             minute += 1
     return Played(told, case["expect"], office)
 

@@ -84,10 +84,12 @@ def _graded(interval: Interval, release: Release, share: Share) -> Verdict:
     elif answer is not Answer.BREACH and high == inf:
         answer, reason = Answer.UNKNOWN, "active_power_only"
     elif answer is Answer.BETWEEN:
-        if Answer.BREACH in [grade(release, low / limit, high / limit) for low, high in bounds]:
-            reason = "sources_disagree"
-        elif any(d.resolution > TOO_COARSE * limit for d in interval.demands):
+        too_coarse = any(d.resolution > TOO_COARSE * limit for d in interval.demands)
+        apart = max(low for low, _ in bounds) > min(high for _, high in bounds)
+        if too_coarse and not apart:
             reason = "register_too_coarse"
+        elif Answer.BREACH in [grade(release, low / limit, high / limit) for low, high in bounds]:
+            reason = "sources_disagree"
     return Verdict(
         point=interval.point,
         answer=answer,

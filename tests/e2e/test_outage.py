@@ -77,7 +77,7 @@ def test_after_a_day_without_a_broker_everything_arrives_in_order(
     assert recomputed(theirs.records) == theirs.head
     centre.no_complaints()
 
-    chain = {"up/finding", "up/record", "up/evaluation"}
+    chain = {"up/finding", "up/record", "up/evaluation", "up/case"}
     heard = [h for h in ears.heard() if h.topic in {*chain, "up/demand", "up/status"}]
     birth = next(s for s in ears.said("up/status") if s["state"] == "online")
     first: dict[int, int] = {}  # of each number: when it first came

@@ -138,6 +138,7 @@ SENTENCES: dict[str, str] = {
     "verdict.register_or_power_missing": "register or sampled power is missing",
     "verdict.too_little_expected": "too little energy is expected for a step of the register to tell",
     "verdict.stands_so_far": "the register has stood, not for long enough yet to tell",
+    "verdict.alike_so_far": "the values stand still; how the energy register moves meanwhile is not known yet",
     "verdict.coverage": "too much of the time is missing",
     "verdict.fact_changed": "a fact of the archive changed meanwhile: it begins anew",
     "verdict.not_possible": "a reading is none that a meter gives",

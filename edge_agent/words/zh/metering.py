@@ -113,6 +113,7 @@ SENTENCES: dict[str, str] = {
     "verdict.register_or_power_missing": "缺少示值或采样功率",
     "verdict.too_little_expected": "应有电量太少，示值的一个分度无法分辨",
     "verdict.stands_so_far": "示值未变，但时间尚不够长，不能判定",
+    "verdict.alike_so_far": "各量值未变，其间电能示值的变化尚不知，不能判定",
     "verdict.coverage": "缺失的时间太多",
     "verdict.fact_changed": "期间档案项有变更：重新开始统计",
     "verdict.not_possible": "读数不是电能表可能给出的",
