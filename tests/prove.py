@@ -227,8 +227,11 @@ class State:
         new.replace(self._path)
 
 
-def tree_hash(root: Path) -> str:
-    """Git's hash of the tree as it lies there; empty where git cannot say. Leaves index and objects alone."""
+def tree_hash(root: Path, *paths: str) -> str:
+    """Git's hash of the tree as it lies there, or of `paths` alone; empty where git cannot say.
+
+    Leaves index and objects alone.
+    """
 
     def git(*words: str, **env: str) -> str:
         done = subprocess.run(
@@ -244,7 +247,7 @@ def tree_hash(root: Path) -> str:
                 "GIT_OBJECT_DIRECTORY": folder,
                 "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
             }
-            git("add", "--all", **env)
+            git("add", "--all", "--", *(paths or (".",)), **env)
             return git("write-tree", **env)
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -1,7 +1,7 @@
 """Ground truth in small: customers of whom everything is known, through the real core. Full counts: `make truth`.
 
 `EDGE_PROVE_TRUTH` = "years,cases,disturbed" plays as many clean point-years, cases of each irregularity, and of those
-point-years as many again with their readings disturbed; what `make truth` has played on this tree is taken over.
+point-years as many again with their readings disturbed; what `make truth` has played with these files is taken over.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How right the agent is: `python -m tests.truth [--years N] [--cases N] [--disturbed N] [--only KIND]... [--json]`.
 
 Plays seeded customers through the real core and prints, per topic, precision, recall, delay and what is unknown. What
-has been played on this very tree is kept in .truth/ and is not played again: a run that was cut off goes on.
+has been played with these very files is kept in .truth/ and is not played again: a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ from tests.truth.tables import text
 SIZE = 9
 """Points side by side in one core."""
 _SHAPES: Profiles | None = None
+
+APART = ("edge_agent/cli", "edge_agent/evaluation", "edge_agent/evidence", "edge_agent/replay", "edge_agent/store",
+         "edge_agent/survey", "edge_agent/uplink", "edge_agent/words/en", "edge_agent/words/zh")  # fmt: skip
+"""Rooms that take no part in playing, as each process makes sure: what is played without them need not be played again
+when they change."""
+PART = ("edge_agent", "config", "tests/truth", "tests/data", *(f":(exclude){room}" for room in APART))
 
 
 def plan(
@@ -81,11 +87,15 @@ def _play(batch: Batch) -> list[Result]:
     global _SHAPES  # noqa: PLW0603  (read once per process)
     if _SHAPES is None:
         _SHAPES = profiles(fetch=False)
-    return played(batch, _SHAPES.shapes)
+    results = played(batch, _SHAPES.shapes)
+    strangers = {m for m in sys.modules if m.replace(".", "/").startswith(APART)}
+    if strangers:
+        raise RuntimeError(f"these took part, and their rooms are said to stand apart: {', '.join(sorted(strangers))}")
+    return results
 
 
 class Kept:
-    """What has been played on a tree, batch by batch; `path` None: nothing is kept."""
+    """What has been played, batch by batch; `path` None: nothing is kept."""
 
     def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
         self._path = path
@@ -118,8 +128,8 @@ class Kept:
 
 
 def kept_for(known: Profiles, *, fresh: bool = False) -> Kept:
-    """What has been played of these profiles on the tree as it lies here."""
-    tree = tree_hash(ROOT)
+    """What has been played of these profiles with the files that take part as they lie here."""
+    tree = tree_hash(ROOT, *PART)
     return Kept(KEPT.parent / f"{tree[:16]}-{len(known.shapes)}.jsonl" if tree else None, fresh=fresh)
 
 
@@ -164,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--disturbed", type=int, default=None, help="clean point-years played again, disturbed; all")
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
-    parser.add_argument("--fresh", action="store_true", help="play again what has been played on this tree")
+    parser.add_argument("--fresh", action="store_true", help="play again what has been played with these files")
     parser.add_argument("--no-fetch", action="store_true", help="only the load classes that are here")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     asked = parser.parse_args(arguments)

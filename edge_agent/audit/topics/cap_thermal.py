@@ -48,7 +48,7 @@ class HotSpots:
         return [v for i in view.closed if i.count == 1 and (i.block or i.spans == "gap") for v in self._go(i, site)]
 
     def dump(self) -> Mapping[str, Any]:
-        return {p: {"track": to_plain(w.track), "end_ms": w.end_ms, "hours": w.hours} for p, w in self._warm.items()}
+        return {p: {"track": to_plain(w.track), "end_ms": w.end_ms, "hours": list(w.hours)} for p, w in self._warm.items()}
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         warm: dict[PointId, _Warm] = {}
@@ -80,7 +80,7 @@ class HotSpots:
             yield cannot_say(interval, "no_reading")
             return
         known = self._warm[point] = _Warm(track, interval.end_ms, known.hours if known is not None else [])
-        known.hours = _noted(known.hours, interval.end_ms, minutes / 60, track.aged_h)
+        _note(known.hours, interval.end_ms, minutes / 60, track.aged_h)
         seen = hot_spot(track)
         if isinstance(seen, HotSpot):
             yield _judge(interval, seen, _day(known.hours), load, ratings, self._release)
@@ -94,21 +94,21 @@ def _load(interval: Interval, rated_va: float) -> Band:
     return Band(min(b.low for b in bands), bands[0].value, max(b.high for b in bands)).over(rated_va)
 
 
-def _noted(hours: Sequence[Sequence[float]], end_ms: Ms, length_h: float, aged_h: Sequence[float]) -> list[list[float]]:
+def _note(hours: list[list[float]], end_ms: Ms, length_h: float, aged_h: Sequence[float]) -> None:
     """What is older than a day falls out, an hour at a time."""
-    kept = [list(row) for row in hours if row[0] > end_ms - DAY_MS]
+    while hours and hours[0][0] <= end_ms - DAY_MS:
+        del hours[0]
     row = [float(end_ms), length_h, *aged_h]
-    if kept and (kept[-1][0] - 1) // HOUR_MS == (end_ms - 1) // HOUR_MS:
-        row[1:] = [a + b for a, b in zip(kept.pop()[1:], row[1:], strict=True)]
-    return [*kept, row]
+    if hours and (hours[-1][0] - 1) // HOUR_MS == (end_ms - 1) // HOUR_MS:
+        row[1:] = [a + b for a, b in zip(hours.pop()[1:], row[1:], strict=True)]
+    hours.append(row)
 
 
 def _day(hours: Sequence[Sequence[float]]) -> Figure | None:
     """Mean ageing of the last 24 hours; None: they are not over yet."""
-    whole = sum(row[1] for row in hours)
-    if whole < 23.0:
-        return None
-    return Figure(*(sum(row[n] for row in hours) / whole for n in (2, 3, 4)))
+    _, lengths, *aged = zip(*hours, strict=True)
+    whole = sum(lengths)
+    return None if whole < 23.0 else Figure(*(sum(each) / whole for each in aged))
 
 
 def _judge(
