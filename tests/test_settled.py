@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from edge_agent.app import Agent
 from edge_agent.audit.lifecycle import lifetime
@@ -29,16 +29,12 @@ def opened(agent: Agent, topic: str) -> str:
     level = agent.core.releases[topic].levels[0]
     for n in range(max(1, level.open.k)):
         end_ms = UTC_MS + n
-        life.judge([Verdict(**{**_plain(verdict), "end_ms": end_ms})], topic, out)
+        life.judge([replace(verdict, end_ms=end_ms)], topic, out)
     life.confirm({"factory": UTC_MS + 10}, UTC_MS + 10, out)
     assert [s.topic for s in out.steps] == [topic]
     snapshot = agent.image.cut(agent.clock.now_ms(), agent.clock.state())
     agent.keeping.keep(CoreOutcome(steps=out.steps, changed=out.changed), snapshot)
     return out.steps[0].finding
-
-
-def _plain(verdict: Verdict) -> dict[str, Any]:
-    return {name: getattr(verdict, name) for name in verdict.__dataclass_fields__}
 
 
 def learnt(agent: Agent) -> list[tuple[str, str, bool]]:

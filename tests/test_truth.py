@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,21 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     again = truth.Kept(tmp_path / "kept.jsonl")
     assert again.of(batches[0]) == before
     assert again.of(batches[1]) is None
+
+
+def test_rooms_that_are_said_to_stand_apart_take_no_part():
+    play = (
+        "import sys; from tests.truth import __main__ as t; from tests.truth.cases import played;"
+        "known = t.profiles(fetch=False);"
+        "[played(b, known.shapes) for b in t.plan(list(known.shapes), years=1, cases=1, disturbed=1, days=1,"
+        " only=('clean', 'cover'))];"
+        "names = [m.replace('.', '/') for m in sys.modules];"
+        "print(sum(n.startswith('edge_agent/audit/topics/') for n in names),"
+        " [n for n in names if n.startswith(t.APART)])"
+    )
+    done = subprocess.run([sys.executable, "-c", play], cwd=truth.ROOT, capture_output=True, text=True, check=True)
+    topics = list((truth.ROOT / "edge_agent/audit/topics").glob("[!_]*.py"))
+    assert done.stdout.split() == [str(len(topics)), "[]"]
 
 
 def test_figures_can_be_printed_and_read_by_a_program(capsys: pytest.CaptureFixture[str]):

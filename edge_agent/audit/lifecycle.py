@@ -14,10 +14,12 @@ A finding's id follows from gateway, point, topic, key and episode alone, so tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
+
+from msgspec.structs import replace
 
 from edge_agent.audit.standing import Standing
 from edge_agent.audit.told import as_verdict, meanwhile, measured_of

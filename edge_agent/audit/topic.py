@@ -6,10 +6,12 @@ A topic is code without memory; a release is data without code. "Cannot say" is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
 
 from edge_agent.load.views import LoadView
 from edge_agent.model import Capacity, DaySpan, Fact, FactState, Ms, PointId, Ratings, Severity
@@ -92,8 +94,7 @@ class Release:
         return f"{self.topic}@{self.version}"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """One answer about one point at one instant (the end of what was judged).
 
     A key that ends in `*` means every track of the point whose key begins so. A BREACH of these opens nothing: it is a
@@ -113,8 +114,8 @@ class Verdict:
     periods: int = 1  # above 1: true of at least one of so many intervals, hence no hold
     key: str = ""  # phase, register, device: what in the point
     reason: str = ""  # code of why it is UNKNOWN or BETWEEN
-    measured: Mapping[str, Any] = field(default_factory=dict)
-    running: Mapping[str, Any] = field(default_factory=dict)
+    measured: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    running: Mapping[str, Any] = msgspec.field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     origin: str = "agent"  # who noticed: "agent", "meter", "both"
     sampled: bool = False  # what an instant showed: no register confirms it, only the next verdict of the same thing

@@ -7,9 +7,11 @@ costs is a matter of billing, hence the route.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from edge_agent.audit.load_rate import against, cannot_say
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
@@ -42,14 +44,18 @@ def judge(interval: Interval, site: Site, release: Release) -> Verdict:
     verdict = against(interval, release, free, facts, unit=unit)
     if verdict.answer is Answer.UNKNOWN:
         return verdict
-    verdict = replace(verdict, measured={**verdict.measured, **said})
+    verdict = _saying(verdict, said)
     if verdict.answer is not Answer.BREACH or rule is None or terms is None or part is None:
         return verdict
     from edge_agent.audit import estimates
     from edge_agent.tariff import kilo
 
     estimate = estimates.demand_over(terms, rule, replace(part, demand=kilo(verdict.low * free)))
-    return verdict if estimate is None else replace(verdict, measured={**verdict.measured, "estimate": estimate})
+    return verdict if estimate is None else _saying(verdict, {"estimate": estimate})
+
+
+def _saying(verdict: Verdict, more: Mapping[str, Any]) -> Verdict:
+    return msgspec.structs.replace(verdict, measured={**verdict.measured, **more})
 
 
 def free_demand(

@@ -7,9 +7,11 @@ What has been used since the entry of the timeline began, and on how many days, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import floor
 from typing import Any
+
+from msgspec.structs import replace
 
 from edge_agent.audit.load_rate import against, cannot_say
 from edge_agent.audit.studies.flow import Flow

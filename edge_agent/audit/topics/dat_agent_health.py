@@ -6,7 +6,8 @@ One finding for each thing that is short. What is not known of the gateway is no
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import Health, LoadView

@@ -7,7 +7,8 @@ gateway's own clock has no source that vouches for it, there is nothing to hold 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.views import Claim, LoadView, Role

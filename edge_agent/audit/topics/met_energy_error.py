@@ -7,8 +7,9 @@ which too much is missing are no ground to say so.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import isfinite
+
+from msgspec.structs import replace
 
 from edge_agent.audit.pace import Paced, Paces, reason_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict

@@ -8,7 +8,8 @@ serial nobody can tell.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.pace import Paced, Paces, reason_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict

@@ -7,7 +7,8 @@ main meter, or is not counted; less than none that a ratio or a direction is wro
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.balance import Balanced, Balances
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict

@@ -7,7 +7,8 @@ itself is set to. A meter that is set to 1 shows its own side and says nothing a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.beside import Compared, SideBySide, ratio_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict

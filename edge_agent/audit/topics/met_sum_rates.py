@@ -7,7 +7,8 @@ the meter may have one that is not, and nothing is said.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.answers import CannotSay, Why

@@ -7,7 +7,8 @@ two places, a lost turn of the transformer or a wire, so the answer is asked of 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edge_agent.audit.beside import Compared, SideBySide
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from edge_agent.audit.beside import ratio_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
