@@ -7,14 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
+import tomli
 
+from edge_agent.contract.finding import finding_letter
+from edge_agent.explain import action_of, explain
 from edge_agent.load.standings import RATES, TOTAL
 from edge_agent.load.views import Claim, LoadView, Role, Standing
 from edge_agent.model import ClockQuality, ClockState, Ms, Quantity
+from edge_agent.settings.site import Site
 from edge_agent.tariff.schedule import RatePeriod, Schedule, minutes
-from tests.on_paper import MINUTE_MS, local_ms
-from tests.stories import Office, Played, Player, cases, told_alike_after_restarts, told_as_written
+from tests.in_chinese import is_chinese
+from tests.on_paper import FACTORY, MINUTE_MS, local_ms
+from tests.stories import Office, Played, Player, cases, office_of, told_alike_after_restarts, told_as_written
+from tests.test_metering_stories import ACCUSING, CLOCK
 
 HOUR_MS = 60 * MINUTE_MS
 TABLE = Schedule(
@@ -101,3 +108,30 @@ def test_story(topic: str, case: dict[str, Any]):
 @pytest.mark.parametrize(("topic", "case"), cases(PLAYERS))
 def test_story_with_a_restart_at_every_instant(topic: str, case: dict[str, Any]):
     told_alike_after_restarts(PLAYERS[topic], case)
+
+
+@pytest.mark.parametrize("name", ["it switches an hour late every day", "energy goes into every rate at once"])
+def test_what_is_told_can_be_explained_in_both_languages_and_asks_nothing_of_the_customer(name: str):
+    case = next(c.values[1] for c in cases(PLAYERS) if c.values[1]["name"].startswith(name))
+    office = office_of(case, forgetful=False)
+    play_tou(case, office)
+    step = office.steps[0]
+    site = msgspec.convert(tomli.loads(FACTORY), Site)
+    letter = finding_letter(
+        step, site=site.site, point=office.archive.points["p"], archive_version=office.archive.version, clock=CLOCK,
+        boot_id="b", bt_ms=step.time_ms, k=80.0, action=action_of(step.topic),
+    )  # fmt: skip
+    data = msgspec.json.decode(msgspec.json.encode(letter.data))
+    told = [{**data, "severity": str(step.severity), "time": "2026-03-10T04:00:00.000Z"}]
+    text = "\n".join(explain(told))
+    assert "?" not in text, "nothing that the message has is left out"
+    assert "{" not in text
+    measured = step.measured
+    for said in (measured["table"], measured["registers_before"], measured["registers_after"], measured["local_start"]):
+        assert said in text
+    assert f"in rate {measured['counted']}, where the archive's schedule has rate {measured['expected']}" in text
+    assert f"at least {measured['wrong_kwh']['low']} kWh" in text
+    assert "the archive department" in text
+    assert "not of the customer's use" in text
+    assert [word for word in ACCUSING if word in text.lower()] == []
+    is_chinese("\n".join(explain(told, "zh")))
