@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from edge_agent.tariff.schedule import DAY_CLASSES, DAY_MIN, MONTHS, RatePeriod, Schedule, minutes, wall
 
 RATES = st.integers(1, 4)
+EVERY: frozenset[str] = frozenset()
+KINDS = [(EVERY,), (frozenset({"workday"}), frozenset({"weekend", "holiday"}))]
 
 
 @st.composite
@@ -17,7 +19,7 @@ def filled_days(draw: st.DrawFn) -> Schedule:
     """Periods that fill the day, by kinds of day and by halves of the year."""
     periods: list[RatePeriod] = []
     for months in (frozenset(range(1, 7)), frozenset(range(7, 13))):
-        for days in draw(st.sampled_from([[frozenset()], [frozenset({"workday"}), frozenset({"weekend", "holiday"})]])):
+        for days in draw(st.sampled_from(KINDS)):
             cuts = sorted({0, DAY_MIN, *draw(st.lists(st.integers(1, DAY_MIN - 1), max_size=6))})
             periods += [RatePeriod(draw(RATES), a, b, months, days) for a, b in pairwise(cuts)]
     return Schedule(tuple(draw(st.permutations(periods))))
