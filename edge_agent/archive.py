@@ -22,16 +22,20 @@ import msgspec
 from edge_agent.model import Capacity, DaySpan, DeviceId, Fact, FactSource, FactState, Ms, PointId, PointStatus, Ratings
 from edge_agent.settings.instant import local_time, midnight_ms
 from edge_agent.settings.point_rules import ratio_of
-from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site, Transformer
+from edge_agent.settings.site import CapacityEntry, Entry, PointTable, Site, TouEntry, Transformer
 
 if TYPE_CHECKING:
     from edge_agent.tariff import Terms
+    from edge_agent.tariff.schedule import Schedule
 
 ALWAYS_MS: Ms = 0
 """The beginning of 1970: before any reading. From here on the K of a direct meter is 1."""
 
 BEFORE_MS: Ms = -(1 << 62)
 """Before any entry of a timeline."""
+
+MOST_SAID = 200
+"""As much of a schedule as a fact says; a finding has the table of its own day beside it."""
 
 Steps = tuple[tuple[Ms, float], ...]
 """(from_ms, value), in order: a value holds until the next one starts."""
@@ -118,6 +122,7 @@ class _History:
     vt: Timeline[_Ratio]
     serial: Timeline[Fact]
     tariff_class: Timeline[Fact]
+    tou: Timeline[tuple[Schedule, Fact]]
     work_orders: tuple[_WorkOrder, ...]
     holidays: frozenset[date]
     k: tuple[tuple[Ms, float], ...]
@@ -281,6 +286,14 @@ class Archive:
         """The utility's code of the class of use."""
         return self._history[point].tariff_class.at(at_ms)
 
+    def schedule(self, point: PointId, at_ms: Ms) -> tuple[Schedule, Fact] | None:
+        """By which table the meter should switch its rates, and the fact that says so."""
+        return self._history[point].tou.at(at_ms)
+
+    def holidays_known(self, point: PointId, day: date) -> bool:
+        """Whether the point's calendar has that year at all."""
+        return any(d.year == day.year for d in self._history[point].holidays)
+
     def terms(self, point: PointId, at_ms: Ms) -> Terms | None:
         """The contract's rules and prices for the point's class of use; None: the site file has none."""
         code = self.tariff_class(point, at_ms)
@@ -366,6 +379,7 @@ def _history(table: PointTable, tz: ZoneInfo, holidays: frozenset[date] | None) 
         vt=vt,
         serial=_timeline(table.meter_serial, tz, lambda e: _fact("meter_serial", e.serial, e, tz)),
         tariff_class=_timeline(table.tariff_class, tz, lambda e: _fact("tariff_class", e.code, e, tz)),
+        tou=_timeline(table.tou, tz, lambda e: _schedule(e, tz)),
         work_orders=tuple(
             _WorkOrder(o.id, o.from_.ms(tz), o.to.end_ms(tz), frozenset(o.topics)) for o in table.work_order
         ),
@@ -401,6 +415,17 @@ def _capacity(entry: CapacityEntry, tz: ZoneInfo) -> Capacity:
     fact = _fact("capacity", contracted_k * 1000, entry, tz)
     status = PointStatus(entry.status)
     return Capacity(contracted_k * 1000, running_k * 1000, "VA" if in_va else "W", status, entry.basis, fact)
+
+
+def _schedule(entry: TouEntry, tz: ZoneInfo) -> tuple[Schedule, Fact]:
+    from edge_agent.tariff.schedule import RatePeriod, Schedule, minutes
+
+    periods = tuple(
+        RatePeriod(p.rate, minutes(p.from_), minutes(p.to), frozenset(p.months), frozenset(p.days))
+        for p in entry.period
+    )
+    said = ", ".join(map(str, periods))
+    return Schedule(periods), _fact("tou", said if len(said) <= MOST_SAID else f"{said[:MOST_SAID]}…", entry, tz)
 
 
 def _fact(name: str, value: float | str, entry: Entry, tz: ZoneInfo) -> Fact:

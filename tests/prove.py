@@ -52,11 +52,17 @@ PROOFS = (
     ),
     Proof(
         "topics", "every step of every topic's findings as told on paper, restarted at every instant too",
-        "529 stories of 45 topics",
+        "558 stories of 46 topics",
         (
             "tests/test_audit.py", "tests/test_audit_rounds.py", "tests/test_audit_capacity.py",
-            "tests/test_metering_stories.py", "tests/test_disputed.py", "tests/test_case.py",
+            "tests/test_metering_stories.py", "tests/test_tou_stories.py", "tests/test_disputed.py",
+            "tests/test_case.py",
         ),
+    ),
+    Proof(
+        "tou", "a meter that switches its rates by the archive's schedule is never said to have another",
+        "600 meters of 30 h, and 600 that have another", ("tests/test_tou_never_wrong.py", "tests/test_tou_line.py"),
+        {"EDGE_PROVE_TOU": "600"},
     ),
     Proof(
         "truth", "what is so is found, and nobody is accused of what is not so",

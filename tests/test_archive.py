@@ -53,6 +53,15 @@ from = 2026-03-16
 ratio = "600/5"
 """
 
+TOU = """
+[[point.tou]]
+from = 2026-03-01
+state = "verified"
+verified_by = "t-17"
+period = [ { rate = 4, from = "00:00", to = "08:00" }, { rate = 2, from = "08:00", to = "24:00", months = [3] },
+           { rate = 1, from = "08:00", to = "24:00", months = [1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12] } ]
+"""
+
 
 def archive(text: str) -> Archive:
     raw: dict[str, Any] = tomli.loads(text)
@@ -399,6 +408,31 @@ def test_the_point_says_what_does_not_change():
     assert (point.generation, point.period_min, point.slide_min, point.accepted_at_ms) == (True, 15, 15, None)
 
 
+# --- the schedule of rates
+
+
+def test_the_schedule_in_force_and_the_fact_that_says_so():
+    site = archive(FACTORY + TOU + TOU.replace("2026-03-01", "2026-07-01").replace("08:00", "09:00"))
+    assert site.schedule("p", at("2026-02-28 23:59")) is None
+    first = site.schedule("p", at("2026-03-01 00:00"))
+    later = site.schedule("p", at("2026-07-01 00:00"))
+    assert first is not None
+    assert later is not None
+    schedule, fact = first
+    assert (fact.name, fact.state, fact.from_ms) == ("tou", FactState.VERIFIED, at("2026-03-01 00:00"))
+    assert str(fact.value).startswith("4 00:00-08:00, 2 08:00-24:00, ")
+    assert schedule.rates(3, "workday", 0, 480) == {4}
+    assert schedule.rates(3, "workday", 479, 481) == {2, 4}
+    assert schedule.rates(4, "holiday", 480, 1440) == {1}
+    assert later[0].rates(3, "workday", 480, 540) == {4}
+
+
+def test_a_calendar_says_which_years_it_has():
+    calendar = '[[calendar]]\nid = "cn"\ndays = [2026-10-01]\n'
+    site = archive(FACTORY.replace("[[point]]", f'{calendar}[[point]]\nholiday_calendar = "cn"'))
+    assert [site.holidays_known("p", date(year, 5, 1)) for year in (2025, 2026, 2027)] == [False, True, False]
+
+
 # --- version
 
 
@@ -423,6 +457,8 @@ def test_the_version_follows_the_facts_and_nothing_else():
         text.replace("[[point]]", "[[point]]\nbilling_day = 2"),
         text + '[[point.tariff_class]]\nfrom = 2026-01-01\nclass = "b"\n',
         text + '[[calendar]]\nid = "cn"\ndays = [2026-10-01]\n',
+        text + TOU,
+        text + TOU.replace("08:00", "09:00"),
         text.replace('id = "p"', 'id = "q"'),
     ]
     versions = {archive(other).version for other in changed}

@@ -62,6 +62,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "met-param-change": ("events", "settings"),
     "met-neutral": ("currents",),
     "tar-pf": ("energies", "power_factor"),
+    "tar-tou-schedule": ("energies", "clock"),
     "tar-archive-mismatch": ("identity", "settings", "clock"),
     "dat-clock": ("clock",),
     "dat-unknown-meter": ("identity", "energies"),

@@ -11,6 +11,7 @@ from edge_agent.settings.locate import KeyPath
 from edge_agent.settings.mistake import Report
 from edge_agent.settings.rules import choose, listed, once
 from edge_agent.settings.shape import Given
+from edge_agent.settings.tou_rules import check_tou
 
 # Rated primaries of low-voltage CTs as they are sold in China, A [V]; what follows 5000 is [M].
 STANDARD_PRIMARIES = frozenset(
@@ -30,7 +31,7 @@ IEC_PRIMARIES = frozenset(
 SECONDARIES = (5.0, 1.0)
 LOW_USE = 0.30  # of the rated primary current: less is outside what DL/T 448 and GB/T 50063 ask for [V]
 
-TIMELINES = ("capacity", "ct", "vt", "meter_serial", "tariff_class")
+TIMELINES = ("capacity", "ct", "vt", "meter_serial", "tariff_class", "tou")
 UNIT_OF_BASIS = {"capacity": "kva", "contracted-demand": "kw", "actual-demand": "kw"}
 
 
@@ -61,6 +62,7 @@ def check_points(site: Given, report: Report) -> None:
         _check_transformers(point, report)
         _check_size(point, report)
         _check_work_orders(point, zone, report)
+        check_tou(point, report)
 
 
 def _check_roles(site: Given, points: list[Given], report: Report) -> None:

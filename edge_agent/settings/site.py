@@ -30,6 +30,7 @@ SECRETS = frozenset({"password", "encryption_key", "authentication_key"})
 """Keys of a site file whose values no message, log or listing ever shows."""
 
 MeterAddress = Annotated[str, Meta(pattern=r"\A[0-9]{12}\Z", extra={"right": "meter_address"})]
+WallTime = Annotated[str, Meta(pattern=r"\A(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z", extra={"right": "wall_time"})]
 ZoneName = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_+/-]{1,64}\Z", extra={"right": "time_zone"})]
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
@@ -236,6 +237,22 @@ class TariffClassEntry(Entry, frozen=True, kw_only=True):
     code: Code = field(name="class")
 
 
+class RatePeriodTable(Table, frozen=True, kw_only=True):
+    """[[point.tou.period]]: from when to when a rate counts, in local wall time; no months, no days: in all of them."""
+
+    rate: Annotated[int, Meta(ge=1, le=4)]
+    from_: WallTime = field(name="from")
+    to: WallTime
+    months: tuple[Annotated[int, Meta(ge=1, le=12)], ...] = ()
+    days: tuple[Literal["workday", "weekend", "holiday"], ...] = ()
+
+
+class TouEntry(Entry, frozen=True, kw_only=True):
+    """[[point.tou]]: the schedule by which the meter should switch its rates."""
+
+    period: tuple[RatePeriodTable, ...]
+
+
 class DemandTable(Table, frozen=True, kw_only=True):
     """[point.demand]: integration period and its step, minutes."""
 
@@ -296,6 +313,7 @@ class PointTable(Table, frozen=True, kw_only=True):
     vt: tuple[VtEntry, ...] = ()
     meter_serial: tuple[SerialEntry, ...] = ()
     tariff_class: tuple[TariffClassEntry, ...] = ()
+    tou: tuple[TouEntry, ...] = ()
     transformer: Transformer | None = None
     work_order: tuple[WorkOrder, ...] = ()
 

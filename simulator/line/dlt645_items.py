@@ -2,8 +2,8 @@
 
 Octets are given as they go out, least significant first, before the 0x33. BCD throughout; the top bit of the last octet
 is the sign where an item can be negative; FF is "no value". A block (FF in the identifier) is its items one after the
-other. Simplified: the shares of the rates do not move with the hour; the meter's load is in the quadrants I and IV;
-thresholds, tariffs and counters are what the scenario says. Source: DL/T 645-2007, annex A, tables A.1 to A.7.
+other. Simplified: the rates switch by the hour only where the plate says so; the meter's load is in the quadrants I and
+IV; thresholds, tariffs and counters are what the scenario says. Source: DL/T 645-2007, annex A, tables A.1 to A.7.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from simulator.faults import FaultKind, Faults
 from simulator.line import dlt645_tables as tables
 from simulator.line.dlt645_records import Happened, block, counted, kind_of, octets_of
 from simulator.line.dlt645_tables import Plate645, Size, bcd, fixed_point, pairs
+from simulator.line.rates import RateRegisters
 
 
 @dataclass
@@ -45,6 +46,13 @@ class Items:
     def __post_init__(self) -> None:
         self._counters = {int(di, 16): count for di, count in self.counters.items()}
         self._fixed = {int(di, 16): octets for di, octets in self.fixed.items()}
+        offset_ms = self.utc_offset_min * 60_000 + round(self.clock_error_s * 1000)
+        plate = self.plate
+        self._rates = (
+            RateRegisters(self.meter, plate.rate_switches, plate.rate_shares, offset_ms)
+            if plate.rate_switches
+            else None
+        )
 
     def read(self, di: int, at_ms: Ms) -> bytes | None:
         """An item's octets, or None where the meter has no such item."""
@@ -128,6 +136,10 @@ class Items:
         if energy is None or at_ms is None:
             return bytes(4)
         share = self.plate.rate_shares[rate - 1] if rate else 1.0
+        if not energy.minus and rate and self._rates is not None:
+            if self._value(energy.plus, at_ms) is None:
+                return bytes((tables.NOTHING,)) * 4
+            return fixed_point(self._rates.value(energy.plus, rate, at_ms) / 1000, tables.KILOWATT_HOURS)
         if not energy.minus:
             return self._shown(energy.plus, tables.KILOWATT_HOURS, at_ms, share=share)
         values = [self._value(name, at_ms) for name in energy]

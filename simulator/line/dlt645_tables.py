@@ -44,6 +44,7 @@ class Plate645:
     period_min: int = 15
     slide_min: int = 1
     rate_shares: tuple[float, float, float, float] = (0.1, 0.4, 0.3, 0.2)
+    rate_switches: tuple[tuple[int, int], ...] = ()  # (minute of the day, rate from then on); none: shares all day
     shows_ratios: bool = True  # CT and VT ratio, an extension
 
 

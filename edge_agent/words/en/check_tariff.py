@@ -1,4 +1,4 @@
-"""What `check` says about a tariff file, and about the rules that a site file names."""
+"""What `check` says about a tariff file, about the rules that a site file names, and about schedules of rates."""
 
 from __future__ import annotations
 
@@ -45,5 +45,15 @@ SENTENCES: dict[str, str] = {
     "check.tariff_two_answers.right": "one rule for each basis, and one of each other kind",
     "check.unknown_rule.wrong": '{where}: there is no rule "{written}" in any tariff file',
     "check.unknown_rule.right": "{right}",
+    "check.tou_gap.wrong": "{where}: on a {day} in month {month}, nothing is said of {start} to {end}",
+    "check.tou_gap.right": "the periods of a day fill it from 00:00 to 24:00, in every month and on every kind of day",
+    "check.tou_overlap.wrong": "{where}: on a {day} in month {month}, two periods say something of {start} to {end}",
+    "check.tou_overlap.right": "one rate at a time: let the one end where the other begins, or give them other months "
+    "or days",
+    "check.tou_backward.wrong": "{where}: the period begins at {start} and ends at {end}",
+    "check.tou_backward.right": 'to is after from; a period over midnight is two: until "24:00", and from "00:00"',
+    "check.tou_no_calendar.wrong": "{where}: holidays have rates of their own, and nobody says which days they are",
+    "check.tou_no_calendar.right": "name a holiday_calendar at the point",
+    "check.right.wall_time": 'hours and minutes in quotes, such as "08:30"; "24:00" is the end of the day',
     "check.right.currency": 'three capital letters in quotes, such as "CNY"',
 }

@@ -144,6 +144,7 @@ SENTENCES: dict[str, str] = {
     "finding.fact.name.vt": "vt",
     "finding.fact.name.meter_serial": "meter_serial",
     "finding.fact.name.tariff_class": "tariff_class",
+    "finding.fact.name.tou": "tou",
     "finding.fact.name.transformer": "transformer",
     "finding.fact.name.demand_period": "demand_period",
     "finding.fact.name.demand_slide": "demand_slide",

@@ -65,6 +65,18 @@ SENTENCES: dict[str, str] = {
     "finding.action.tar-archive-mismatch": (
         "Compare archive, contract and plate; correct the archive, or have the meter set, whichever is wrong."
     ),
+    "finding.title.tar-tou-schedule": "The meter switches its rates by another schedule than the archive's",
+    "finding.seen.tar-tou-schedule": (
+        "From {local_start} to {local_end}, local time, the meter at point {point} counted at least {wrong_kwh} kWh "
+        "(on its own side) in rate {counted}, where the archive's schedule has rate {expected}; in that one it counted "
+        "{right_kwh} kWh. The archive's schedule of that day, rate and hours: {table}. The registers of the rates, "
+        "kWh: {registers_before} before, {registers_after} after."
+    ),
+    "finding.action.tar-tou-schedule": (
+        "Compare the schedule that the utility has published, the archive's and the one set in the meter, also how "
+        "each of them numbers the rates; have the one that is wrong put right, and the energy of that time reckoned "
+        "anew by rates. It is a question of the utility's own settings, not of the customer's use."
+    ),
     # data
     "finding.title.dat-clock": "The meter's clock is off",
     "finding.seen.dat-clock": (
@@ -115,6 +127,13 @@ SENTENCES: dict[str, str] = {
     ),
     # why it cannot be said
     "verdict.rates_not_all_read": "not all four rate registers are read: the meter may have one that is not",
+    "verdict.no_schedule": "the archive has no schedule of rates for the point",
+    "verdict.rate_not_read": "the register of the rate that the archive's schedule has is not read",
+    "verdict.rates_do_not_add_up": "the registers of the rates did not move by what the total moved",
+    "verdict.clock_unknown": "nobody knows by how much the meter's clock is off: it was not asked before and after",
+    "verdict.clock_off": "the meter's clock is off by five minutes or more, and by it the meter switches its rates",
+    "verdict.clocks_change": "the clocks change on that day",
+    "verdict.holidays_unknown": "the calendar of holidays has no day of that year",
     "verdict.read_apart": "the registers were not read at one instant",
     "verdict.first_day": "the point began on that day",
     "verdict.not_known": "it is not known of the gateway",

@@ -106,6 +106,7 @@ SENTENCES: dict[str, str] = {
     "finding.fact.name.vt": "电压互感器变比",
     "finding.fact.name.meter_serial": "电能表编号",
     "finding.fact.name.tariff_class": "用电类别",
+    "finding.fact.name.tou": "时段表",
     "finding.fact.name.transformer": "变压器额定容量",
     "finding.fact.name.demand_period": "需量周期",
     "finding.fact.name.demand_slide": "滑差时间",

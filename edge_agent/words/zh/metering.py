@@ -47,6 +47,16 @@ SENTENCES: dict[str, str] = {
     "finding.title.tar-archive-mismatch": "档案与电能表不一致",
     "finding.seen.tar-archive-mismatch": "计量点 {point} 的电能表两次报出{field}为 {shown}；档案为 {archive}。",
     "finding.action.tar-archive-mismatch": "核对档案、合同与铭牌；哪一方有误，就更正档案或重设电能表。",
+    "finding.title.tar-tou-schedule": "时段表或时区不符：电能表的费率切换与档案时段表不同",
+    "finding.seen.tar-tou-schedule": (
+        "当地时间 {local_start} 至 {local_end}，计量点 {point} 的电能表在费率 {counted} 至少计入 {wrong_kwh} kWh"
+        "（表侧），而档案时段表此时为费率 {expected}；该费率计入 {right_kwh} kWh。"
+        "档案当日时段表（费率与时段）：{table}。各费率示值（kWh）：之前 {registers_before}，之后 {registers_after}。"
+    ),
+    "finding.action.tar-tou-schedule": (
+        "将公布的时段表、档案时段表与电能表内的设置逐项核对，并核对各自的费率编号；更正有误的一方，"
+        "并按费率重新核算该期间的电量。这是供电企业自身的设置问题，与客户用电无关。"
+    ),
     # 数据
     "finding.title.dat-clock": "电能表时钟超差",
     "finding.seen.dat-clock": (
@@ -90,6 +100,13 @@ SENTENCES: dict[str, str] = {
     ),
     # 不能判定的原因
     "verdict.rates_not_all_read": "四个费率示值未全部读取：电能表可能还有未读的费率",
+    "verdict.no_schedule": "档案中没有该计量点的时段表",
+    "verdict.rate_not_read": "没有读取档案时段表所列费率的示值",
+    "verdict.rates_do_not_add_up": "各费率示值的变化之和与总示值的变化不符",
+    "verdict.clock_unknown": "不知道电能表时钟的偏差：此前和此后没有读到时钟",
+    "verdict.clock_off": "电能表时钟偏差达五分钟或以上，而费率按该时钟切换",
+    "verdict.clocks_change": "当日有夏令时切换",
+    "verdict.holidays_unknown": "节假日历没有该年的日期",
     "verdict.read_apart": "各示值不是在同一时刻读取的",
     "verdict.first_day": "该计量点自当日开始采集",
     "verdict.not_known": "网关的这一项未知",
