@@ -14,7 +14,7 @@ from edge_agent.assembly import releases_of, topics_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Step, StepKind, Verdict
 from edge_agent.audit.topics.met_ct_oversized import Month
 from edge_agent.contract.finding import finding_letter
-from edge_agent.explain import action_of, explain, text_of
+from edge_agent.explain import action_of, explain, name_of, text_of
 from edge_agent.load.views import Band, Comm, Demand, Interval, LoadView, RegisterEvent, Source, Witnessed
 from edge_agent.model import ClockQuality, ClockState, Quantity, Severity
 from edge_agent.settings import config_files, load_site
@@ -272,7 +272,7 @@ def test_a_topic_without_a_sentence_says_what_it_measured(archive, site):
     for lang, begins in (("en", "Between "), ("zh", "在 ")):
         lines = explain([data], lang)
         assert lines[0].startswith("xx-new")
-        (said,) = [line for line in lines if "apparent_va = ≥ 262 kVA" in line]
+        (said,) = [line for line in lines if f"{name_of('apparent_va', lang)} = ≥ 262 kVA" in line]
         assert said.startswith(begins)
 
 

@@ -33,7 +33,7 @@ SENTENCES: dict[str, str] = {
     "report.curve": "Mean power of each block, with what it may have been at least and at most",
     "report.judged": "what was judged",
     "report.no_curve": "There is no closed block with a value around it.",
-    "report.phases": "Voltage, current and power of each phase as the meter showed them when it opened (its own side)",
+    "report.phases": "Voltage, current, power of each phase when it opened (own side; red: negative or almost none)",
     "report.running": "running capacity",
     "report.contracted": "contracted capacity",
     "report.measured": "Measured values and their bounds",

@@ -88,7 +88,7 @@ SENTENCES: dict[str, str] = {
     "report.limit.pq-unbalance-u.notice": "一天的 95 % 不超过 2 %：24 h 中超过二十分之一的刻钟 [C]，GB/T 15543 [V2]",
     "report.limit.pq-unbalance-u.warning": "短时不超过 4 %，GB/T 15543 [V2]；一个窗口（领域规则 5.4）",
     "report.limit.pq-volt-deviation.notice": "三个窗口（领域规则 5.4）",
-    "report.limit.pq-volt-event.warning": "OI 3001、3002：60 s [V2]",
+    "report.limit.pq-volt-event.warning": "OI 3001、3002：持续 60 s [V2]",
     "report.limit.tar-archive-mismatch.warning": "档案与现场保持一致，关键项由专人核对 [V]；读取两次 [C]",
     "report.limit.tar-capacity-rule.notice": (
         "315 kVA 及以上执行两部制，100 kVA 及以下单一制，发改价格〔2023〕526号 [M]；考核标准自 100 kVA 起 [V]"

@@ -30,7 +30,7 @@ SENTENCES: dict[str, str] = {
     "report.curve": "各需量周期的平均功率及其上、下界",
     "report.judged": "判定区间",
     "report.no_curve": "前后没有带数值的已闭合周期。",
-    "report.phases": "疑点生成时电能表显示的各相电压、电流和功率（表侧）",
+    "report.phases": "疑点生成时电能表显示的各相电压、电流和功率（表侧；红色：为负或几乎为零）",
     "report.running": "运行容量",
     "report.contracted": "合同容量",
     "report.measured": "实测值及其上、下界",
