@@ -201,7 +201,8 @@ def frames_of(shown: Data, ends: Data) -> list[Data]:
     """Those that the devices had given last when it opened, and those of the registers at both ends, each once."""
     frames = list(shown["frames"])
     known = {(f["request"], f["reply"]) for f in frames}
-    for name, end in ends["registers"].items():
+    for name in ("start", "end"):
+        end = ends["registers"].get(name, {})
         carried = taken_at(ends, name)
         for request, reply in end.get("frames", ()):
             if (request, reply) in known:

@@ -171,7 +171,7 @@ def _limit(document: Data, lang: str) -> Iterator[str]:
     """Which level was passed, by what, and how it was made sure of."""
     release, passed = document.get("release"), document["said"].get("threshold", {})
     levels = [] if release is None else [x for x in release["levels"] if x["above"] == passed.get("value")]
-    judged = next((m for m in document["said"]["measured"] if m["name"] == "judged"), {})
+    judged: Data = next((m for m in document["said"]["measured"] if m["name"] == "judged"), {})
     if release is None or not levels or "low" not in judged:
         return
     level = levels[-1]
@@ -180,7 +180,12 @@ def _limit(document: Data, lang: str) -> Iterator[str]:
     low = at_least(judged["low"]) if release["unit"] == "1" else f"{judged['low']:g} {release['unit']}"
     yield line("report.way.passed", lang, above=limit_of(document["said"]), low=low, **fields)
     yield line("report.way.opened", lang, opening=opening(level["open"], lang))
-    yield line(f"report.way.sure.{'held' if level['open'].get('hold_s') else 'next'}", lang)
+    sources = {m.get("text") for m in document["said"]["measured"] if m["name"] == "source"}
+    if level["open"].get("hold_s"):
+        if document["said"].get("origin") != "meter":
+            yield line("report.way.sure.held", lang)
+    elif sources & {"register", "power"}:  # what a meter wrote down has no next reading
+        yield line("report.way.sure.next", lang)
 
 
 def _compared(made: float, shown: float) -> tuple[str, str, str]:

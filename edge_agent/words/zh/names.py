@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-_PHASES = {"": "总", "_l1": " L1", "_l2": " L2", "_l3": " L3"}
+_PHASES = {"_l1": " L1", "_l2": " L2", "_l3": " L3"}
 _QUANTITIES = {
+    "active_power": "总有功功率",
+    "reactive_power": "总无功功率",
+    "apparent_power": "总视在功率",
+    "power_factor": "总功率因数",
     **{f"active_power{end}": f"有功功率{phase}" for end, phase in _PHASES.items()},
     **{f"reactive_power{end}": f"无功功率{phase}" for end, phase in _PHASES.items()},
     **{f"apparent_power{end}": f"视在功率{phase}" for end, phase in _PHASES.items()},
