@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from datetime import datetime
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,7 @@ def step_of(seen: Inspected, point: str, n: int = 1) -> dict[str, Any]:
 def page_of(seen: Inspected, point: str, lang: str) -> str:
     """As it is read: without tags."""
     page = seen.unpacked(point)[f"report.{lang}.html"].decode()
-    text = re.sub(r"<style.*?</style>|<svg.*?</svg>", " ", page, flags=re.DOTALL)
-    for code, sign in (("&gt;", ">"), ("&lt;", "<"), ("&#x27;", "'"), ("&quot;", '"'), ("&amp;", "&")):
-        text = re.sub(r"<[^>]*>", "\n", text).replace(code, sign)
-    return text
+    return unescape(re.sub(r"<[^>]*>", "\n", re.sub(r"<style.*?</style>|<svg.*?</svg>", " ", page, flags=re.DOTALL)))
 
 
 def words_of(request: str, reply: str) -> dict[int, bytes]:
@@ -298,6 +296,34 @@ def test_what_the_verb_explains_is_in_both_languages_and_both_times(seen: Inspec
     }[point]
     assert told[0] in english
     assert told[1] in chinese
+
+
+def test_every_excerpt_of_the_guide_is_what_the_program_says(seen: Inspected):
+    """To the word; figures, instants and digests are of another run."""
+    guide = (ROOT / "docs/inspector.md").read_text("utf-8")
+    said = {
+        alike(row)
+        for point in (FACTORY, MILL)
+        for lang in LANGS
+        for row in (*seen.said[point][lang].splitlines(), *rows_of(seen, point, lang))
+    }
+    shown = [row for block in re.findall(r"```text\n(.*?)```", guide, re.DOTALL) for row in block.splitlines()]
+    assert len(shown) > 40
+    assert [row for row in shown if alike(row) not in said] == []
+
+
+def rows_of(seen: Inspected, point: str, lang: str) -> list[str]:
+    """A page line by line, the cells of a table with a stroke between them."""
+    page = re.sub(
+        r"<style.*?</style>|<svg.*?</svg>", " ", seen.unpacked(point)[f"report.{lang}.html"].decode(), flags=re.S
+    )
+    page = re.sub(r"</t[dh]>", " | ", re.sub(r"</(?:tr|p|h\d|li|table)>", "\n", page))
+    return unescape(re.sub(r"<[^>]*>", "", page)).splitlines()
+
+
+def alike(row: str) -> str:
+    row = re.sub(r"\b(?:[0-9a-f]{2} )+[0-9a-f]{2}\b|\b[0-9a-f]{12,}", "H", row)
+    return " ".join(re.sub(r"\d+(?:\.\d+)?", "#", row).split()).rstrip(" |")
 
 
 def figures_of(text: str) -> set[str]:
