@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from edge_agent.evidence.report import report
 from tests.figures import report as figure
 from tests.house.tree import ROOT
 from tests.in_chinese import ACCUSING, is_chinese
@@ -324,6 +325,17 @@ def rows_of(seen: Inspected, point: str, lang: str) -> list[str]:
 def alike(row: str) -> str:
     row = re.sub(r"\b(?:[0-9a-f]{2} )+[0-9a-f]{2}\b|\b[0-9a-f]{12,}", "H", row)
     return " ".join(re.sub(r"\d+(?:\.\d+)?", "#", row).split()).rstrip(" |")
+
+
+@pytest.mark.parametrize("lang", LANGS)
+def test_what_was_frozen_before_it_said_how_bytes_are_read_still_makes_a_page(seen: Inspected, lang: str):
+    for point in (FACTORY, MILL):
+        document = {k: v for k, v in step_of(seen, point).items() if k not in {"devices", "meter"}}
+        message = json.loads(seen.unpacked(point)["messages/001.json"])
+        step = {**message["data"], "severity": message["severity"], "time": message["time"]}
+        page = report([step], [document], [], lang)
+        assert document["frames"][0]["reply"][:2] in page
+        assert page.count("<h1>") == 2
 
 
 def figures_of(text: str) -> set[str]:
