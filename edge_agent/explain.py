@@ -77,6 +77,11 @@ def amount_of(fact: Data, unit: str) -> str:
     return _amount(fact["value"], unit if fact["name"] == "capacity" else FACT_UNIT.get(fact["name"], ""))
 
 
+def rests_on_ratio(data: Data) -> bool:
+    """Whether it would be another finding behind other transformers."""
+    return data.get("k", 1) != 1 and any(f["name"] in {"ct", "vt"} for f in data.get("facts", ()))
+
+
 def text_of(name: str, text: str, lang: str) -> str:
     """A measured text in the reader's language; as it was sent where nobody has a word for it."""
     code = f"finding.text.{name}.{text.replace(' ', '_')}"
@@ -208,7 +213,7 @@ def _rests(data: Data, lang: str) -> Iterator[str]:
     for fact in data["facts"]:
         value = text_of("fact", amount_of(fact, data.get("capacity", {}).get("unit", "")), lang)
         yield say("finding.fact", lang, **_fact(fact, value, lang))
-    if data.get("k", 1) != 1:
+    if rests_on_ratio(data):
         yield say("finding.k", lang, k=f"{data['k']:g}")
     if data["check_archive"]:
         yield say("finding.archive_first", lang)

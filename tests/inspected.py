@@ -79,7 +79,7 @@ class Inspected:
             return {name: held.read(name) for name in held.namelist()}
 
 
-def inspect(folder: Path, *, rate: float = 600.0) -> Inspected:
+def inspect(folder: Path, *, rate: float = 400.0) -> Inspected:
     """Play it, and let the agent say and write down what it found."""
     play = Play(InspectedSite(folder / "s", POINTS, rate=rate, broker_port=1, start=EVENING))
     out = Inspected(folder)

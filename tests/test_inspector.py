@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from edge_agent.evidence.report import report
+from edge_agent.evidence.way import way
 from tests.figures import report as figure
 from tests.house.tree import ROOT
 from tests.in_chinese import ACCUSING, is_chinese
@@ -120,7 +121,7 @@ def test_the_load_of_the_worked_example_comes_out_of_the_frames(seen: Inspected)
         assert low <= hand[key] <= high, name
         assert low < value < high
         assert value == pytest.approx(hand[key], abs=2 * hand["worth"])
-        assert high - low <= 4.2 * hand["worth"], "the bounds are steps of the register, and nothing more"
+        assert high - low <= 6.5 * hand["worth"], "the bounds are some steps of the register, and nothing more"
     assert named["apparent_va"]["low"] / 1000 <= S_KVA <= named["apparent_va"]["high"] / 1000, "258.82 kVA lies within"
     sample = all_words([(f["request"], f["reply"]) for f in document["frames"]])
     own = CT * value_of(sample, (0x017A, ">I", 0.001))
@@ -141,13 +142,23 @@ def test_its_share_of_the_contract_is_what_the_limit_was_held_against(seen: Insp
     assert running == said["capacity"]["running"] == 1000 * KVA
     assert ratio(fact(document, "ct")["value"]) == said["k"] == CT
     assert {f["state"] for f in said["facts"]} == {"verified"}
-    assert named["judged"]["low"] == pytest.approx(round(named["apparent_va"]["low"]) / running, abs=1e-6)
-    assert named["apparent_va"]["value"] / running == pytest.approx(1.0353, abs=0.02)
+    judged, own = named["judged"]["low"], named["apparent_va"]["low"] / running
+    assert judged <= own + 2 / running, "in whole VA"
+    if judged < own - 2 / running:  # the other way of measuring gives a lower bound: the smaller one counts
+        assert said["sources"] == 2
+        assert "of two ways the smaller one counts" in way_of(document)
+    else:
+        assert "of two ways the smaller one counts" not in way_of(document)
+    assert named["apparent_va"]["value"] / running == pytest.approx(1.0353, abs=0.03)
     assert named["judged"]["low"] > said["threshold"]["value"] == 1.0
     released(document)
     (notice,) = [x for x in document["release"]["levels"] if x["above"] == said["threshold"]["value"]]
     assert (notice["severity"], notice["open"]["k"], notice["open"]["n"]) == (document["severity"], 1, 1)
     quarter(document)
+
+
+def way_of(document: dict[str, Any]) -> str:
+    return "".join(way(document, document, [], "en"))
 
 
 def test_its_pages_tell_every_figure(seen: Inspected):

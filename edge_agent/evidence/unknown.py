@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edge_agent.evidence.page import Data, told
-from edge_agent.explain import name_of, word_of
+from edge_agent.explain import name_of, rests_on_ratio, word_of
 from edge_agent.words import say
 
 OF_RATIOS = frozenset({"met-ratio-mismatch", "met-unmetered-current"})
@@ -22,7 +22,7 @@ def unknown(bundles: Sequence[Data], lang: str) -> Iterator[str]:
 
 def _lines(first: Data, data: Data, lang: str) -> Iterator[str]:
     shown = {v["quantity"] for v in first["shown"] if "gap" not in v}
-    if data.get("k", 1) != 1 and data["topic"] not in OF_RATIOS:
+    if rests_on_ratio(data) and data["topic"] not in OF_RATIOS:
         yield told("report.unknown.ratio", lang)
     if "meter" in first and "meter_serial" not in shown:
         yield told("report.unknown.serial", lang)

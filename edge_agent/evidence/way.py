@@ -13,6 +13,9 @@ from edge_agent.model import UNIT, Quantity
 from edge_agent.words import say
 
 SAMPLE = ("active_power", "reactive_power", "apparent_power")
+A_VA_OR_TWO = 2.0
+"""Powers are compared in whole VA or W."""
+
 LAID_OUT = frozenset({"modbus", "dlt645"})
 
 
@@ -126,6 +129,9 @@ def _share(named: Mapping[str, Data], lang: str) -> Iterator[str]:
             figures = {n: f"{band[n] / 1000:.2f}" for n in ("low", "value", "high")}
             yield f"<h3>{told('report.way.against', lang)}</h3>"
             yield line("report.way.share", lang, unit=unit, limit=f"{limit / 1000:g}", **figures, **shares)
+            judged = named.get("judged", {}).get("low")
+            if judged is not None and judged < band["low"] / limit - A_VA_OR_TWO / limit:
+                yield line("report.way.lower", lang, low=at_least(judged))
 
 
 def _sample(values: Sequence[Taken], document: Data, lang: str) -> Iterator[str]:

@@ -108,10 +108,10 @@ SENTENCES: dict[str, str] = {
     "report.cause.established_by_inspection": "established by inspection",
     "report.cause.normal": "normal use",
     "report.readme": (
-        "Start with report.en.html: it needs no network, and goes the way from the raw frame to the finding; its second "
-        "page is filled in on site. messages/: each step as it was sent, byte by byte, with its number in the chain. "
-        "evidence/: what was frozen with each step, frames and how they are to be read; the SHA-256 of such a file is "
-        "the `evidence` of its message. *.csv: the same figures as tables. SHA256SUMS: check with "
+        "Start with report.en.html: it needs no network, and goes the way from the raw frame to the finding; its "
+        "second page is filled in on site. messages/: each step as it was sent, byte by byte, with its number in the "
+        "chain. evidence/: what was frozen with each step, frames and how they are to be read; the SHA-256 of such a "
+        "file is the `evidence` of its message. *.csv: the same figures as tables. SHA256SUMS: check with "
         "`sha256sum -c SHA256SUMS`."
     ),
 }

@@ -110,4 +110,8 @@ SENTENCES: dict[str, str] = {
         "Beside the mean, one sample: at {at} the meter itself showed {shown} kVA, x {k} = {s} kVA, {share} of {limit} "
         "kVA."
     ),
+    "report.way.lower": (
+        "The sampled powers of the same interval allow a little less, at least {low}; of two ways the smaller one "
+        "counts."
+    ),
 }

@@ -88,4 +88,5 @@ SENTENCES: dict[str, str] = {
     "report.way.sample": (
         "平均值之外的一次采样：{at} 电能表自身显示 {shown} kVA，× {k} = {s} kVA，为 {limit} kVA 的 {share}。"
     ),
+    "report.way.lower": "同一区间的采样功率给出的下界略低，为 {low}；两种途径取较低者。",
 }
