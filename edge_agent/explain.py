@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, tzinfo
 from math import floor
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +20,19 @@ FACT_UNIT = {
     "transformer": "VA", "demand_period": "min", "demand_slide": "min", "rated_voltage": "V", "maximum_current": "A",
 }  # fmt: skip
 """Of facts that are numbers; a capacity is in VA or W, as the contract has it."""
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 _ALIKE = re.compile(r"(\d+) times in (\d+) min")
 
 
-def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
+def explain(steps: Sequence[Data], lang: str = "en", zone: tzinfo | None = None) -> list[str]:
     """Lines for a person.
 
     `steps`: the `data` of every step of one finding, first to last, each with the `severity` and `time` of its message.
+    `zone`: of the point, where it is known: then every instant stands there in local time as well.
     """
     last = steps[-1]
     title = title_of(last["topic"], lang)
-    return [
+    lines = [
         f"{title}  [{last['finding']}]",
         *_state(last, lang),
         *_seen(last, lang),
@@ -38,6 +41,7 @@ def explain(steps: Sequence[Data], lang: str = "en") -> list[str]:
         *_asks(last, lang),
         *_history(steps, lang),
     ]
+    return lines if zone is None else [_INSTANT.sub(lambda said: _in_both(said[0], zone), line) for line in lines]
 
 
 def title_of(topic: str, lang: str = "en") -> str:
@@ -58,6 +62,24 @@ def word_of(kind: str, word: str, lang: str) -> str:
     """A code of the message in the reader's language; as it is where nobody has a word for it."""
     code = f"finding.{kind}.{word}"
     return say(code, lang) if code in sentences("en") else word
+
+
+def name_of(name: str, lang: str) -> str:
+    """A measured value's name in the reader's language; as it was sent where nobody has a word for it."""
+    for code in (f"finding.name.{name}", f"finding.quantity.{name}", f"finding.quantity.{name.rpartition('_')[0]}"):
+        if code in sentences("en"):
+            return say(code, lang)
+    return name
+
+
+def amount_of(fact: Data, unit: str) -> str:
+    """A fact's value as people write it. `unit`: of a capacity."""
+    return _amount(fact["value"], unit if fact["name"] == "capacity" else FACT_UNIT.get(fact["name"], ""))
+
+
+def rests_on_ratio(data: Data) -> bool:
+    """Whether it would be another finding behind other transformers."""
+    return data.get("k", 1) != 1 and any(f["name"] in {"ct", "vt"} for f in data.get("facts", ()))
 
 
 def text_of(name: str, text: str, lang: str) -> str:
@@ -114,7 +136,7 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
         "end": interval.get("end", "?"),
         "point": data.get("point", "?"),
         "share": _percent(named.get("judged", {}).get("low"), 1),
-        "threshold": _threshold(data),
+        "threshold": limit_of(data),
         "release": data["release"],
         "drawn": _at_least(named["active_w"]["low"], "W") if only_active else _at_least(drawn, unit),
         "running": _amount(capacity.get("running"), unit),
@@ -148,8 +170,9 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
     else:
         fields |= _phases(named, lang)
     if code not in sentences(lang):
-        code, fields = "finding.seen.generic", {**fields, "values": _values(data["measured"])}
+        code, fields = "finding.seen.generic", {**fields, "values": _values(data["measured"], lang)}
     yield say(code, lang, **fields)
+    yield from _between(named, lang)
     if "source" in named and "coverage" in data:
         source = _text(named, "source")
         yield say(
@@ -169,17 +192,29 @@ def _seen(data: Data, lang: str) -> Iterator[str]:
         yield say("finding.counts", lang, **counts)
 
 
+def _between(named: Mapping[str, Data], lang: str) -> Iterator[str]:
+    """The best value and the upper bound, beside the lower one that counts."""
+    for limit, name, unit in (("limit_va", "apparent_va", "VA"), ("limit_w", "active_w", "W")):
+        of, band = named.get(limit, {}).get("value"), named.get(name, {})
+        if of and {"value", "high"} <= band.keys() and named.get("periods", {}).get("value", 1) == 1:
+            value, high = (f"{band[n] / 1000:.1f} k{unit}" for n in ("value", "high"))
+            share, share_high = (f"{100 * band[n] / of:.1f} %" for n in ("value", "high"))
+            yield say("finding.sure.between", lang, value=value, high=high, share=share, share_high=share_high)
+
+
 def _rests(data: Data, lang: str) -> Iterator[str]:
     if data.get("origin") == "meter":
         yield say("finding.sure.meter", lang)
     if "threshold" in data and data["threshold"]["unit"] != "count":
-        yield say("finding.threshold", lang, threshold=_threshold(data), release=data["release"])
+        yield say(
+            "finding.threshold", lang, threshold=limit_of(data), release=data["release"],
+            digest=data["params_digest"][: len("sha-256:") + 16],
+        )  # fmt: skip
     for fact in data["facts"]:
-        unit = (
-            FACT_UNIT.get(fact["name"], "") if fact["name"] != "capacity" else data.get("capacity", {}).get("unit", "")
-        )
-        value = text_of("fact", _amount(fact["value"], unit), lang)
+        value = text_of("fact", amount_of(fact, data.get("capacity", {}).get("unit", "")), lang)
         yield say("finding.fact", lang, **_fact(fact, value, lang))
+    if rests_on_ratio(data):
+        yield say("finding.k", lang, k=f"{data['k']:g}")
     if data["check_archive"]:
         yield say("finding.archive_first", lang)
     if data["trial"]:
@@ -214,21 +249,22 @@ def _history(steps: Sequence[Data], lang: str) -> Iterator[str]:
         )
 
 
-def _values(measured: Sequence[Data]) -> str:
+def _values(measured: Sequence[Data], lang: str) -> str:
     """Every number with the bound that counts, and every text: for a topic without a sentence."""
     said = []
     for m in measured:
+        name, unit = name_of(m["name"], lang), m.get("unit", "")
         mark, number = next(
             ((k, m[n]) for k, n in (("≥ ", "low"), ("", "value"), ("≤ ", "high")) if n in m), ("", None)
         )
-        unit = m.get("unit", "")
-        said.append(f"{m['name']} = {m.get('text') or mark + _amount(number, '' if unit == '1' else unit)}")
+        said.append(f"{name} = {m.get('text') or mark + _amount(number, '' if unit == '1' else unit)}")
     return "; ".join(said)
 
 
 def _fact(fact: Data, value: Any, lang: str) -> dict[str, Any]:
     said = {part: word_of(f"fact.{part}", fact[part], lang) for part in ("name", "state", "source")}
-    return {**said, "value": value}
+    verified = fact.get("verified_at", "") if fact["state"] == "verified" else ""
+    return {**said, "state": f"{said['state']} {verified}".rstrip(), "value": value}
 
 
 def _sources(named: Mapping[str, Data]) -> str:
@@ -308,11 +344,17 @@ def _times(ratio: float | None) -> str:
     return "?" if ratio is None else f"{floor(ratio * 100 + 1e-6) / 100:g}"
 
 
-def _threshold(data: Data) -> str:
+def limit_of(data: Data) -> str:
+    """The published limit that was passed."""
     limit = data.get("threshold")
     if limit is None:
         return "?"
     return _percent(limit["value"]) if limit["unit"] == "1" else _amount(limit["value"], limit["unit"])
+
+
+def _in_both(instant: str, zone: tzinfo) -> str:
+    local = datetime.fromisoformat(instant).astimezone(zone)
+    return f"{local.isoformat(sep=' ', timespec='seconds')} [{instant}]"
 
 
 def _percent(share: float | None, digits: int = 0) -> str:

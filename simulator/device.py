@@ -66,7 +66,15 @@ class RatioChanged:
     ct: float
 
 
-Event = Fell | Exchanged | RatioChanged
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """The current transformers of these phases (1 to 3) sit the wrong way round from this instant; none: all right."""
+
+    at_ms: Ms
+    phases: tuple[int, ...] = ()
+
+
+Event = Fell | Exchanged | RatioChanged | Turned
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,7 @@ class _Era:
     flowed: Energies  # the curve's energies at `from_ms`
     serial: str
     ct: float
+    signs: tuple[int, int, int] = (1, 1, 1)  # -1: the phase's current transformer sits the wrong way round
 
 
 class SimMeter:
@@ -137,8 +146,7 @@ class SimMeter:
         era = self._era(at_ms)
         if quantity in ENERGIES:
             index = ENERGIES.index(quantity)
-            flowed = self._curve.energies(at_ms)[index] - era.flowed[index]
-            return era.registers[index] + flowed / self._side(era)
+            return self._registers(era, self._curve.energies(at_ms))[index]
         match quantity:
             case "meter_serial":
                 return era.serial
@@ -173,8 +181,8 @@ class SimMeter:
         for event in events:
             last = eras[-1]
             flowed = self._curve.energies(event.at_ms)
-            registers = last.registers.plus(flowed.minus(last.flowed).times(1 / self._side(last)))
-            serial, ct = last.serial, last.ct
+            registers = self._registers(last, flowed)
+            serial, ct, signs = last.serial, last.ct, last.signs
             match event:
                 case Fell():
                     values = list(registers)
@@ -184,8 +192,20 @@ class SimMeter:
                     registers, serial = _energies(event.registers), event.serial
                 case RatioChanged():
                     ct = event.ct
-            eras.append(_Era(event.at_ms, registers, flowed, serial, ct))
+                case Turned():
+                    one, two, three = (-1 if phase in event.phases else 1 for phase in (1, 2, 3))
+                    signs = (one, two, three)
+            eras.append(_Era(event.at_ms, registers, flowed, serial, ct, signs))
         return eras
+
+    def _registers(self, era: _Era, flowed: Energies) -> Energies:
+        """What stands in them once `flowed` has flowed: the meter adds its phases up before it counts."""
+        counted = flowed.minus(era.flowed).times(abs(self._net(era)) / self._side(era))
+        return era.registers.plus(counted if self._net(era) >= 0 else _other_way(counted))
+
+    def _net(self, era: _Era) -> float:
+        """The share of the load that the meter sees, its phases added up: 1 where all transformers sit right."""
+        return math.fsum(s * share for s, share in zip(era.signs, self.nameplate.shares, strict=True))
 
     def _era(self, at_ms: Ms) -> _Era:
         return self._eras[max(bisect_right(self._starts, at_ms) - 1, 0)]
@@ -203,18 +223,20 @@ class SimMeter:
         if phase in {"l12", "l23", "l31"} and name == "voltage":
             return plate.u_n_v / u_side
         if phase in {"l1", "l2", "l3"}:
-            share = plate.shares[int(phase[1]) - 1]
+            share, sign = plate.shares[int(phase[1]) - 1], era.signs[int(phase[1]) - 1]
+        elif min(era.signs) > 0:
+            name, share, sign = quantity, 1.0, 1
         else:
-            name, share = quantity, 1.0
+            name, share, sign = quantity, abs(self._net(era)), -1 if self._net(era) < 0 else 1
         match name:
             case "active_power":
-                return power.p_w * share / side
+                return power.p_w * share * sign / side
             case "reactive_power":
-                return power.q_var * share / side
+                return power.q_var * share * sign / side
             case "apparent_power":
                 return power.s_va * share / side
             case "power_factor":
-                return power.p_w / power.s_va if power.s_va else 1.0
+                return sign * power.p_w / power.s_va if power.s_va else 1.0
             case "voltage":
                 return plate.u_n_v / math.sqrt(3) / u_side
             case "current":
@@ -252,6 +274,11 @@ class SimMeter:
                 highest_w, highest_ms = mean_w, block_ms
         self._demand = (block_ms, highest_w, highest_ms)
         return highest_w
+
+
+def _other_way(flowed: Energies) -> Energies:
+    active_in, active_out, reactive_in, reactive_out, apparent = flowed
+    return Energies(active_out, active_in, reactive_out, reactive_in, apparent)
 
 
 def _energies(registers: Mapping[str, float]) -> Energies:

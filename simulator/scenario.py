@@ -18,7 +18,7 @@ import msgspec
 
 from simulator import shape
 from simulator.clock import Ms, ScaledClock, SimClock, boot_ms, to_ms
-from simulator.device import ENERGIES, Event, Exchanged, Fell, Nameplate, RatioChanged, SimMeter
+from simulator.device import ENERGIES, Event, Exchanged, Fell, Nameplate, RatioChanged, SimMeter, Turned
 from simulator.dlms.meter import DlmsMeter
 from simulator.dlms.plan import DlmsMaking, DlmsPlan, making
 from simulator.dlms.registers import PROFILE as DLMS
@@ -254,6 +254,8 @@ def _event(table: EventTable, start_ms: Ms) -> Event:
             if not table.serial:
                 raise ValueError("an exchanged meter has a serial number")
             return Exchanged(at_ms, table.serial, _thousand(table.registers))
+        case "turned":
+            return Turned(at_ms, table.phases)
     return RatioChanged(at_ms, _ratio(table.ct))
 
 

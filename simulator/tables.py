@@ -69,7 +69,7 @@ class FaultTable(_Table, rename={"from_": "from"}):
 
 
 class EventTable(_Table):
-    kind: Literal["fell", "exchanged", "ratio", "happened"]
+    kind: Literal["fell", "exchanged", "ratio", "turned", "happened"]
     at: Instant
     what: str = ""  # happened: "cover_open", "programming" ...; the meter counts it and writes it down (DL/T 645)
     until: Instant | None = None
@@ -79,6 +79,7 @@ class EventTable(_Table):
     serial: str = ""
     registers: dict[str, float] = {}
     ct: str = ""
+    phases: tuple[Literal[1, 2, 3], ...] = ()  # turned: whose current transformers sit the wrong way round
 
 
 class MeterTable(_Table):

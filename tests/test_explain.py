@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -14,12 +15,14 @@ from edge_agent.assembly import releases_of, topics_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Route, Step, StepKind, Verdict
 from edge_agent.audit.topics.met_ct_oversized import Month
 from edge_agent.contract.finding import finding_letter
-from edge_agent.explain import action_of, explain, text_of
+from edge_agent.evidence.document import document
+from edge_agent.evidence.report import report
+from edge_agent.explain import action_of, explain, name_of, text_of
 from edge_agent.load.views import Band, Comm, Demand, Interval, LoadView, RegisterEvent, Source, Witnessed
 from edge_agent.model import ClockQuality, ClockState, Quantity, Severity
 from edge_agent.settings import config_files, load_site
 from edge_agent.words import say, sentences
-from tests.in_chinese import is_chinese
+from tests.in_chinese import english_in, is_chinese
 from tests.on_rounds import at_fault
 from tests.test_audit_capacity import PLAYERS as CAPACITY
 from tests.test_metering_stories import PLAYERS as METERING
@@ -272,7 +275,7 @@ def test_a_topic_without_a_sentence_says_what_it_measured(archive, site):
     for lang, begins in (("en", "Between "), ("zh", "在 ")):
         lines = explain([data], lang)
         assert lines[0].startswith("xx-new")
-        (said,) = [line for line in lines if "apparent_va = ≥ 262 kVA" in line]
+        (said,) = [line for line in lines if f"{name_of('apparent_va', lang)} = ≥ 262 kVA" in line]
         assert said.startswith(begins)
 
 
@@ -284,6 +287,22 @@ def test_every_topic_is_explained_in_chinese_with_the_same_figures(topic, archiv
     is_chinese(text)
     assert action_of(topic, "zh")[1] in text
     assert say(f"finding.route.{RELEASES[topic].route.value}", "zh") in text
+
+
+@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys()))
+def test_the_page_of_every_topic_names_what_was_measured_in_chinese(topic, archive, in_kw, site):
+    data = data_of(TOPICS[topic], RELEASES[topic], in_kw if topic == "cap-demand-over" else archive, site)
+    frozen = document(
+        data, severity="notice", start_ms=END - 900_000, end_ms=END, zone=ZoneInfo("Asia/Shanghai"),
+        release=RELEASES[topic], serial=None, clock=ClockState(ClockQuality.SYNCED, 0, 100), blocks={}, ends={},
+        shown=[],
+    )  # fmt: skip
+    page = report([{**data, "severity": "notice"}], [frozen], [], "zh")
+    words = re.sub(r"<style.*?</style>|<[^>]*>", " | ", page, flags=re.DOTALL)
+    named = [m["name"] for m in data["measured"]]
+    assert named
+    assert [name for name in named if name_of(name, "zh") == name or name_of(name, "zh") not in words] == []
+    assert english_in(words) == []
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from simulator.clock import DAY_MS, ScaledClock, boot_ms
-from simulator.device import Exchanged, Fell, Nameplate, RatioChanged, SimMeter
+from simulator.device import Exchanged, Fell, Nameplate, RatioChanged, SimMeter, Turned
 from simulator.modbus import SimUnit
 from simulator.profile import ProfileMistake, load_profile, profiles_dir
 from simulator.scenario import ScenarioMistake, load_scenario, scenarios_dir
@@ -247,6 +247,19 @@ def test_an_exchange_a_fall_and_new_transformers_are_seen_and_the_truth_goes_on(
     assert sim.value("meter_serial", T0 + 2 * HOUR_MS) == "0000777777"
     assert sim.truth(T0 + 4 * HOUR_MS).since_start.active_import_wh == pytest.approx(320_000)
     assert [sim.truth(T0 + h * HOUR_MS).k for h in (2, 4)] == [80, 100]
+
+
+def test_a_transformer_that_sits_the_wrong_way_round_turns_its_phase_and_what_is_counted(profiles: Path):
+    events = [Turned(T0 + HOUR_MS, (2,)), Turned(T0 + 2 * HOUR_MS, (1, 2)), Turned(T0 + 3 * HOUR_MS)]
+    sim = meter(profiles, constant(120_000, 1.0, origin_ms=T0), events=events)
+    hourly = [sim.value("active_energy_import", T0 + h * HOUR_MS) for h in range(5)]
+    assert hourly == pytest.approx([0, 1500, 2000, 2000, 3500]), "a third of it, then nothing"
+    assert sim.value("active_energy_export", T0 + 4 * HOUR_MS) == pytest.approx(500), "two turned: a third flows out"
+    powers = [sim.value(f"active_power{end}", T0 + HOUR_MS) for end in ("", "_l1", "_l2", "_l3")]
+    assert powers == pytest.approx([500, 500, -500, 500])
+    assert sim.value("power_factor_l2", T0 + HOUR_MS) == -1
+    assert float(sim.value("current_l2", T0 + HOUR_MS)) > 0
+    assert sim.truth(T0 + 4 * HOUR_MS).since_start.active_import_wh == pytest.approx(480_000), "the truth is not turned"
 
 
 def test_maximum_demand_is_the_highest_closed_quarter_hour(profiles: Path):

@@ -106,7 +106,7 @@ class Agent:
         self.store = self._open_store()
         self.keeping = Keeping(
             self.core, self.store, self.archive, self.identity, latest=self.image.latest, casing=self.casing,
-            committed=self._on_commit,
+            devices=devices, committed=self._on_commit,
         )  # fmt: skip
         keyset = keyset_of(Path(site.paths.signers))
         self.evaluating = Evaluating(

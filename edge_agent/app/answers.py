@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -45,6 +46,7 @@ class Answers:
         self._documents = documents
         self._casing = casing
         self._points = [p.id for p in core.ledger.points]
+        self._zones = {p.id: ZoneInfo(d.zone) for p in core.ledger.points if (d := self._devices.get(p.device))}
         self._send_evidence = send_evidence
         self._pollers = {p.link: p for p in pollers}
 
@@ -66,7 +68,7 @@ class Answers:
         steps = steps_of(bodies)
         if not steps:
             raise AgentSays(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
-        return explain(steps, str(question.get("lang", "en")))
+        return explain(steps, str(question.get("lang", "en")), self._zones.get(steps[-1].get("point", "")))
 
     async def _cases(self, question: Mapping[str, Any]) -> Any:
         """Of every point, as it is now."""

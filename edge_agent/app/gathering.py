@@ -16,7 +16,7 @@ from edge_agent.evidence.document import document
 from edge_agent.evidence.frozen import Frozen, freeze
 from edge_agent.evidence.recent import Boundary, Recent
 from edge_agent.load.views import Interval
-from edge_agent.model import ClockQuality, ClockState, DeviceId, Gap, Ms, Outcome, PointId
+from edge_agent.model import ClockQuality, ClockState, DeviceId, DeviceSpec, Gap, Ms, Outcome, PointId
 from edge_agent.store import BoundaryRow
 
 log = structlog.get_logger()
@@ -26,8 +26,11 @@ EARLIEST_MS, LATEST_MS = 0, 253_402_300_799_999
 class Gathering:
     """Fed with what closes; `freeze` before the step's message is written."""
 
-    def __init__(self, core: Core, archive: Archive, latest: Latest) -> None:
+    def __init__(
+        self, core: Core, archive: Archive, latest: Latest, specs: Mapping[DeviceId, DeviceSpec] | None = None
+    ) -> None:
         self._core = core
+        self._specs = specs or {}
         self._archive = archive
         self._latest = latest
         self._recent = Recent()
@@ -66,6 +69,8 @@ class Gathering:
                     "end": self._boundary(step.point, meter, end_ms),
                 },
                 shown=self._shown(devices),
+                meter=meter,
+                devices=self._specs,
             )
             return freeze(step.finding, step.n, plain)
         except Exception as wrong:  # whatever a topic measured: no bundle keeps its finding from the centre

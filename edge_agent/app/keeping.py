@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +36,7 @@ from edge_agent.listing import sentence
 from edge_agent.load.ledger import LoadLedger
 from edge_agent.load.points import in_force
 from edge_agent.load.views import Interval, RegisterEvent
-from edge_agent.model import ClockState, Letter, Ms, PointId, Sealed, Severity
+from edge_agent.model import ClockState, DeviceSpec, Letter, Ms, PointId, Sealed, Severity
 from edge_agent.store import IntervalRow, Store
 
 log = structlog.get_logger()
@@ -98,6 +98,7 @@ class Keeping:
         *,
         latest: Latest | None = None,
         casing: Casing | None = None,
+        devices: Iterable[DeviceSpec] = (),
         committed: Callable[[frozenset[PointId]], None] = lambda points: None,
     ) -> None:
         self._core = core
@@ -110,7 +111,7 @@ class Keeping:
         self._k = {p.id: p.k for p in core.ledger.points}
         longest_ms = max((p.period_ms for p in core.ledger.points), default=900_000)
         self._keep_ms = max(KEEP_PERIODS * longest_ms, 2 * WITNESS_EVERY_MS)
-        self.gathering = Gathering(core, archive, self._latest)
+        self.gathering = Gathering(core, archive, self._latest, {d.id: d for d in devices})
         self._casing = casing
         self._evidence: list[Frozen] = []
         self._letters: list[Letter] = []

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
@@ -40,7 +41,8 @@ def explained(site: Site, finding: str, lang: str = "en") -> list[str]:
         raise click.ClickException(str(reason)) from None
     if not steps:
         raise click.ClickException(f"no finding {finding!r} in this store; `edge-agent findings` lists them")
-    return explain(steps, lang)
+    zone = next((ZoneInfo(p.time_zone) for p in site.point if p.id == steps[-1].get("point")), None)
+    return explain(steps, lang, zone)
 
 
 def show_findings(rows: Sequence[Mapping[str, Any]]) -> None:

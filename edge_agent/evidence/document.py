@@ -13,7 +13,7 @@ from edge_agent.audit.topic import Release
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.evidence.extras import EXTRAS, family_of
 from edge_agent.evidence.recent import Boundary
-from edge_agent.model import UNIT, ClockState, Frame, Gap, Identity, Ms, Outcome, Quantity
+from edge_agent.model import UNIT, ClockState, DeviceId, DeviceSpec, Frame, Gap, Identity, Ms, Outcome, Quantity
 
 VERSION = "edge-agent.evidence.v1"
 FRAMES_MOST = 24
@@ -36,9 +36,15 @@ def document(
     blocks: Mapping[str, list[dict[str, Any]]],
     ends: Mapping[str, Boundary | None],
     shown: Iterable[Outcome],
+    meter: DeviceId | None = None,
+    devices: Mapping[DeviceId, DeviceSpec] | None = None,
 ) -> dict[str, Any]:
-    """`said`: the message's data. `ends`: registers at the window's "start" and "end". `shown`: the devices' last."""
-    values, frames, left_out = shown_values(list(shown), clock)
+    """`said`: the message's data. `ends`: registers at the window's "start" and "end". `shown`: the devices' last.
+
+    `meter`: whose registers `ends` are. `devices`: how the bytes of a frame are to be read.
+    """
+    shown = list(shown)
+    values, frames, left_out = shown_values(shown, clock)
     wanted = EXTRAS.get(str(said.get("topic")), ())
     return {
         "evidence": VERSION,
@@ -53,6 +59,8 @@ def document(
         },
         **({"release": _release(release)} if release is not None else {}),
         **({"meter_serial": serial} if serial else {}),
+        **({"meter": meter} if meter else {}),
+        "devices": _devices(shown, devices or {}),
         "clock": _clock(clock, values, zone),
         "intervals": {part: list(rows) for part, rows in blocks.items()},
         "registers": {name: {"at": rfc3339(b.at_ms), **b.plain()} for name, b in ends.items() if b is not None},
@@ -61,6 +69,32 @@ def document(
         "frames": frames,
         **({"left_out": left_out} if left_out else {}),
     }
+
+
+def _devices(shown: Iterable[Outcome], devices: Mapping[DeviceId, DeviceSpec]) -> dict[str, Any]:
+    """Of each device its profile, with the source that was read, and where each shown quantity stands in it."""
+    out: dict[str, Any] = {}
+    for name in dict.fromkeys(o.device for o in shown):
+        if (spec := devices.get(name)) is None:
+            continue
+        asked = {o.quantity for o in shown if o.device == name}
+        profile = spec.profile
+        out[name] = {
+            "driver": profile.driver,
+            "profile": profile.name,
+            "model": profile.model,
+            "source": profile.source,
+            "side": profile.side,
+            **({"address": spec.address} if spec.address else {"unit": spec.unit}),
+            "registers": {
+                r.quantity.value: {
+                    "address": r.address, "type": r.type, "order": r.order, "scale": r.scale, "unit": r.unit
+                }
+                for r in profile.registers
+                if r.quantity in asked
+            },
+        }  # fmt: skip
+    return out
 
 
 def shown_values(shown: list[Outcome], clock: ClockState) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:

@@ -73,6 +73,7 @@ SENTENCES: dict[str, str] = {
         "The figure is the lower bound: register steps and missing readings are already taken off. "
         "Readings vouch for {coverage} of the interval; the demand comes from {source}."
     ),
+    "finding.sure.between": "The best value is {value}, {share}; at most it was {high}, {share_high}.",
     "finding.sure.recorded": (
         "The figure comes from {source}, which vouches for {coverage} of the interval; what is missing is taken off."
     ),
@@ -89,12 +90,16 @@ SENTENCES: dict[str, str] = {
         "longest run {longest_run} interval(s)."
     ),
     # what it rests on
-    "finding.fact": "It rests on {name} = {value} ({state}, source {source}).",
+    "finding.fact": "It rests on {name} = {value} ({state}, from {source}).",
+    "finding.k": (
+        "Powers and energies of the meter are multiplied by K = {k}, by the archive; whether the transformers on site "
+        "have this ratio was not measured."
+    ),
     "finding.archive_first": "Check the archive first: a fact that this rests on is not verified, or is in conflict.",
     "finding.trial": (
         "The point was on trial (no acceptance is recorded for that time): this does not count in any evaluation."
     ),
-    "finding.threshold": "Published limit passed: {threshold} ({release}).",
+    "finding.threshold": "Published limit passed: {threshold} ({release}, parameters {digest}).",
     # who answers
     "finding.route": "Whose answer is asked: {route}, by {due}.",
     "finding.route.archive": "the archive department",
@@ -140,23 +145,23 @@ SENTENCES: dict[str, str] = {
     "finding.severity.major": "major",
     "finding.severity.critical": "critical",
     "finding.fact.name.capacity": "capacity",
-    "finding.fact.name.ct": "ct",
-    "finding.fact.name.vt": "vt",
-    "finding.fact.name.meter_serial": "meter_serial",
-    "finding.fact.name.tariff_class": "tariff_class",
-    "finding.fact.name.tou": "tou",
+    "finding.fact.name.ct": "CT ratio",
+    "finding.fact.name.vt": "VT ratio",
+    "finding.fact.name.meter_serial": "serial of the meter",
+    "finding.fact.name.tariff_class": "tariff class",
+    "finding.fact.name.tou": "schedule of rates",
     "finding.fact.name.transformer": "transformer",
-    "finding.fact.name.demand_period": "demand_period",
-    "finding.fact.name.demand_slide": "demand_slide",
-    "finding.fact.name.rated_voltage": "rated_voltage",
-    "finding.fact.name.maximum_current": "maximum_current",
-    "finding.fact.name.asset_no": "asset_no",
+    "finding.fact.name.demand_period": "demand period",
+    "finding.fact.name.demand_slide": "slide of the demand period",
+    "finding.fact.name.rated_voltage": "rated voltage",
+    "finding.fact.name.maximum_current": "maximum current",
+    "finding.fact.name.asset_no": "asset number",
     "finding.fact.state.verified": "verified",
     "finding.fact.state.unverified": "unverified",
     "finding.fact.state.conflict": "conflict",
-    "finding.fact.source.system": "system",
-    "finding.fact.source.technician": "technician",
-    "finding.fact.source.meter": "meter",
+    "finding.fact.source.system": "the utility's system",
+    "finding.fact.source.technician": "a technician",
+    "finding.fact.source.meter": "the meter",
     # where a topic has no sentence in the reader's language
     "finding.seen.generic": "Between {start} and {end}, measured at point {point}: {values}.",
     "finding.action.generic": "Check the archive first, then compare the values named on site.",

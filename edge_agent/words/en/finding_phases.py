@@ -40,8 +40,9 @@ SENTENCES: dict[str, str] = {
         "phase {phase}, another phase being alive. Shown at the end of it: {shown}."
     ),
     "finding.seen.met-power-consistency": (
-        "At {start} and at {end} the active power shown at point {point} was not what its voltages, currents and power "
-        "factor make: {ratio} times as much at the end of it ({pattern}). Shown then: {shown}."
+        "The active power shown at point {point} is not what its voltages, currents and power factor make: at {end} it "
+        "was {ratio} times as much ({pattern}), and readings have said so for as long as {release} asks. Shown then, "
+        "primary side: {shown}."
     ),
     "finding.seen.met-reverse": (
         "At {start} and at {end} active power flowed out of point {point}{of_phase}, at least {share} of what its "

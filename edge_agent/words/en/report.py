@@ -33,7 +33,7 @@ SENTENCES: dict[str, str] = {
     "report.curve": "Mean power of each block, with what it may have been at least and at most",
     "report.judged": "what was judged",
     "report.no_curve": "There is no closed block with a value around it.",
-    "report.phases": "Voltage, current and power of each phase as the meter showed them when it opened (its own side)",
+    "report.phases": "Voltage, current, power of each phase when it opened (own side; red: negative or almost none)",
     "report.running": "running capacity",
     "report.contracted": "contracted capacity",
     "report.measured": "Measured values and their bounds",
@@ -108,8 +108,10 @@ SENTENCES: dict[str, str] = {
     "report.cause.established_by_inspection": "established by inspection",
     "report.cause.normal": "normal use",
     "report.readme": (
-        "messages/: each step as it was sent, byte by byte, with its number in the chain. evidence/: what was frozen "
-        "with each step; the SHA-256 of such a file is the `evidence` of its message. report.*.html: to read, to fill "
-        "in. *.csv: the same figures as tables. SHA256SUMS: check with `sha256sum -c SHA256SUMS`."
+        "Start with report.en.html: it needs no network, and goes the way from the raw frame to the finding; its "
+        "second page is filled in on site. messages/: each step as it was sent, byte by byte, with its number in the "
+        "chain. evidence/: what was frozen with each step, frames and how they are to be read; the SHA-256 of such a "
+        "file is the `evidence` of its message. *.csv: the same figures as tables. SHA256SUMS: check with "
+        "`sha256sum -c SHA256SUMS`."
     ),
 }

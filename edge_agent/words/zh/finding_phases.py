@@ -36,8 +36,8 @@ SENTENCES: dict[str, str] = {
         "后一时刻的示值：{shown}。"
     ),
     "finding.seen.met-power-consistency": (
-        "{start} 和 {end} 时，计量点 {point} 显示的有功功率与其电压、电流和功率因数算得的不符："
-        "后一时刻为算得值的 {ratio} 倍（{pattern}）。当时的示值：{shown}。"
+        "计量点 {point} 显示的有功功率与其电压、电流和功率因数算得的不符：{end} 时为算得值的 {ratio} 倍"
+        "（{pattern}），且读数持续如此，时间达到 {release} 的要求。当时的示值（一次侧）：{shown}。"
     ),
     "finding.seen.met-reverse": (
         "{start} 和 {end} 时，有功功率自计量点 {point}{of_phase} 流出，至少为其计量装置额定值的 {share}，"

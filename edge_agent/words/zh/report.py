@@ -30,7 +30,7 @@ SENTENCES: dict[str, str] = {
     "report.curve": "各需量周期的平均功率及其上、下界",
     "report.judged": "判定区间",
     "report.no_curve": "前后没有带数值的已闭合周期。",
-    "report.phases": "疑点生成时电能表显示的各相电压、电流和功率（表侧）",
+    "report.phases": "疑点生成时电能表显示的各相电压、电流和功率（表侧；红色：为负或几乎为零）",
     "report.running": "运行容量",
     "report.contracted": "合同容量",
     "report.measured": "实测值及其上、下界",
@@ -102,7 +102,8 @@ SENTENCES: dict[str, str] = {
     "report.cause.established_by_inspection": "现场检查认定",
     "report.cause.normal": "正常用电",
     "report.readme": (
-        "messages/：逐字节收录各步已发送的消息及其链号。evidence/：各步冻结的材料，其 SHA-256 即该步消息中的 evidence。"
-        "report.*.html：供阅读和现场填写。*.csv：同样数据的表格。SHA256SUMS：用 sha256sum -c SHA256SUMS 核对。"
+        "请先看 report.zh.html：无需网络，由原始报文逐步推算到疑点。messages/：逐字节收录各步已发送的消息及其链号。"
+        "evidence/：各步冻结的材料、报文及其读法，其 SHA-256 即该步消息中的 evidence。"
+        "报告第二页供现场填写。*.csv：同样数据的表格。SHA256SUMS：用 sha256sum -c SHA256SUMS 核对。"
     ),
 }
