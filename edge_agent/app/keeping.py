@@ -51,6 +51,7 @@ EVIDENCE_HELD_MAX = 200
 """Frozen bundles that wait with them, some kilobytes each; a finding whose bundle was given up names its digest."""
 
 KEEP_PERIODS = 3
+EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 
 WITNESS_EVERY_MS = 600_000
 """What meters say happened, and what topics have learnt, is written when it changes, and so often anyway: before its
@@ -162,11 +163,13 @@ class Keeping:
         deltas = self._deltas(blobs, latest)
         try:
             self._core.ledger.restore(deltas)
+            studies = msgspec.msgpack.decode(latest.pop("studies", EMPTY), type=dict[str, msgspec.Raw])
             plain = {name: msgspec.msgpack.decode(raw, type=dict[str, Any]) for name, raw in latest.items()}
             self._core.gaps.restore(plain.get("gaps", {}))
             self._core.witness.restore(plain.get("witness", {}))
-            for topic in self._core.studies.restore(plain.get("studies", {})):
-                log.warning("study starts anew: its release or this version is another", topic=topic)
+            for topic, raw in studies.items():
+                if self._core.studies.restore({topic: msgspec.msgpack.decode(raw)}):
+                    log.warning("study starts anew: its release or this version is another", topic=topic)
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
             self._core.ledger = LoadLedger(self._core.ledger.points)
