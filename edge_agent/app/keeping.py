@@ -52,6 +52,9 @@ EVIDENCE_HELD_MAX = 200
 
 KEEP_PERIODS = 3
 EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
+WHOLE: tuple[str, ...] = ("gaps", "witness", "studies")
+"""Of an entry of open intervals: what does not add to the entries before."""
+
 
 WITNESS_EVERY_MS = 600_000
 """What meters say happened, and what topics have learnt, is written when it changes, and so often anyway: before its
@@ -184,7 +187,7 @@ class Keeping:
             try:
                 delta = msgspec.msgpack.decode(zlib.decompress(blob), type=dict[str, msgspec.Raw])
                 entry = msgspec.msgpack.decode(delta.pop("entry"), type=int) if "entry" in delta else 0
-                rest = {n: delta.pop(n).copy() for n in ("gaps", "witness", "studies") if n in delta}
+                rest = {name: delta.pop(name).copy() for name in WHOLE if name in delta}
                 ledger = {name: msgspec.msgpack.decode(raw) for name, raw in delta.items()}
             except (zlib.error, msgspec.DecodeError) as wrong:
                 log.warning("open intervals dropped", cause=str(wrong))

@@ -48,7 +48,9 @@ class HotSpots:
         return [v for i in view.closed if i.count == 1 and (i.block or i.spans == "gap") for v in self._go(i, site)]
 
     def dump(self) -> Mapping[str, Any]:
-        return {p: {"track": to_plain(w.track), "end_ms": w.end_ms, "hours": list(w.hours)} for p, w in self._warm.items()}
+        return {
+            p: {"track": to_plain(w.track), "end_ms": w.end_ms, "hours": list(w.hours)} for p, w in self._warm.items()
+        }
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         warm: dict[PointId, _Warm] = {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -44,8 +43,8 @@ class ShapeTrack:
     last_day: int | None = None
     weeks: tuple[tuple[int, int], ...] = ()
     peak: tuple[float, ...] = ()  # largest mean of one period, by week
-    sums: array[float] = field(default_factory=partial(array, "d"))
-    counts: array[int] = field(default_factory=partial(array, "B"))
+    sums: array[float] = field(default_factory=lambda: array("d"))
+    counts: array[int] = field(default_factory=lambda: array("B"))
 
 
 @dataclass(frozen=True, slots=True)
