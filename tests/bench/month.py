@@ -1,8 +1,8 @@
 """The agent's memory with 64 points, TLS and a month behind it, beside the same agent that begins today.
 
 What topics have learnt, the open findings, the days so far and the pages of two databases that are no longer empty: an
-agent takes them up when it starts, and the memory of that moment counts too, for the process keeps most of it. Living the
-days takes minutes, in which nobody read the meters: the intervals of that gap all close with the first reading.
+agent takes them up when it starts, and the memory of that moment counts too, for the process keeps most of it. Living
+the days takes minutes in which nobody read the meters: the intervals of that gap all close with the first reading.
 """
 
 from __future__ import annotations
