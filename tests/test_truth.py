@@ -28,7 +28,7 @@ from tests.truth.kinds import KINDS, Kind
 from tests.truth.load import load_of
 from tests.truth.meter import World
 from tests.truth.play import Finding
-from tests.truth.profiles import profiles
+from tests.truth.profiles import ROOT, profiles
 from tests.truth.summary import summary
 from tests.truth.tables import text
 
@@ -132,8 +132,8 @@ def test_rooms_that_are_said_to_stand_apart_take_no_part():
         "print(sum(n.startswith('edge_agent/audit/topics/') for n in names),"
         " [n for n in names if n.startswith(t.APART)])"
     )
-    done = subprocess.run([sys.executable, "-c", play], cwd=truth.ROOT, capture_output=True, text=True, check=True)
-    topics = list((truth.ROOT / "edge_agent/audit/topics").glob("[!_]*.py"))
+    done = subprocess.run([sys.executable, "-c", play], cwd=ROOT, capture_output=True, text=True, check=True)
+    topics = list((ROOT / "edge_agent/audit/topics").glob("[!_]*.py"))
     assert done.stdout.split() == [str(len(topics)), "[]"]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -51,6 +51,10 @@ EVIDENCE_HELD_MAX = 200
 """Frozen bundles that wait with them, some kilobytes each; a finding whose bundle was given up names its digest."""
 
 KEEP_PERIODS = 3
+EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
+WHOLE: tuple[str, ...] = ("gaps", "witness", "studies")
+"""Of an entry of open intervals: what does not add to the entries before."""
+
 
 WITNESS_EVERY_MS = 600_000
 """What meters say happened, and what topics have learnt, is written when it changes, and so often anyway: before its
@@ -158,26 +162,40 @@ class Keeping:
         return sum(t.finding is not None and t.finding.active for t in tracks)
 
     def _restore_ledger(self, blobs: Sequence[bytes]) -> None:
-        deltas: list[dict[str, Any]] = []
-        for blob in blobs:
-            try:
-                deltas.append(msgspec.msgpack.decode(zlib.decompress(blob), type=dict[str, Any]))
-            except (zlib.error, msgspec.DecodeError) as wrong:
-                log.warning("open intervals dropped", cause=str(wrong))
-        self._entry = max((n for d in deltas if isinstance(n := d.get("entry"), int)), default=0)
+        """Entry by entry: together they would be memory that the agent never gives back."""
+        latest: dict[str, msgspec.Raw] = {}
+        deltas = self._deltas(blobs, latest)
         try:
             self._core.ledger.restore(deltas)
-            self._core.gaps.restore(deltas[-1].get("gaps", {}) if deltas else {})
-            self._core.witness.restore(next((d["witness"] for d in reversed(deltas) if "witness" in d), {}))
-            studied: dict[str, Any] = next((d["studies"] for d in reversed(deltas) if "studies" in d), {})
-            for topic in self._core.studies.restore(studied):
-                log.warning("study starts anew: its release or this version is another", topic=topic)
+            studies = msgspec.msgpack.decode(latest.pop("studies", EMPTY), type=dict[str, msgspec.Raw])
+            plain = {name: msgspec.msgpack.decode(raw, type=dict[str, Any]) for name, raw in latest.items()}
+            self._core.gaps.restore(plain.get("gaps", {}))
+            self._core.witness.restore(plain.get("witness", {}))
+            for topic, raw in studies.items():
+                if self._core.studies.restore({topic: msgspec.msgpack.decode(raw)}):
+                    log.warning("study starts anew: its release or this version is another", topic=topic)
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
             self._core.ledger = LoadLedger(self._core.ledger.points)
             self._core.gaps.clear()
             self._core.witness.clear()
             self._core.studies.clear()
+            deque(deltas, maxlen=0)  # those that are left have their numbers too
+
+    def _deltas(self, blobs: Sequence[bytes], latest: dict[str, msgspec.Raw]) -> Iterator[dict[str, Any]]:
+        """What the ledger takes up, in order; the last of what is written whole each time is for `latest`."""
+        for blob in blobs:
+            try:
+                delta = msgspec.msgpack.decode(zlib.decompress(blob), type=dict[str, msgspec.Raw])
+                entry = msgspec.msgpack.decode(delta.pop("entry"), type=int) if "entry" in delta else 0
+                rest = {name: delta.pop(name).copy() for name in WHOLE if name in delta}
+                ledger = {name: msgspec.msgpack.decode(raw) for name, raw in delta.items()}
+            except (zlib.error, msgspec.DecodeError) as wrong:
+                log.warning("open intervals dropped", cause=str(wrong))
+                continue
+            self._entry = max(self._entry, entry)
+            latest |= rest
+            yield ledger
 
     def keep(self, outcome: CoreOutcome, snapshot: Snapshot, *, every_ms: Ms = STATE_EVERY_MS) -> None:
         """One tick's outcome; letters and state go into one transaction."""

@@ -19,6 +19,9 @@ log = structlog.get_logger()
 
 MOST = 50_000
 """Intervals that are taken back: two days of 64 points in blocks of five minutes are 36,864."""
+
+PART_MS = 10_800_000
+"""So much at a time: all of it at once would be memory that the agent never gives back."""
 _DAY_MS = 86_400_000
 
 
@@ -37,15 +40,19 @@ def recall(
     if not spans:
         return 0
     since_ms = min(s.start_ms for s in spans) - _DAY_MS
+    count = 0
     try:
-        rows = store.intervals(since_ms, now_ms, MOST).result()
+        for from_ms in range(since_ms, now_ms, PART_MS):
+            rows = store.intervals(from_ms, min(from_ms + PART_MS, now_ms), MOST - count).result()
+            intervals = [i for row in rows if row.point in archive.points and (i := interval_from(row)) is not None]
+            core.days.restore(intervals)
+            taken(intervals, [])
+            count += len(intervals)
     except StoreError as error:
         log.warning("the day so far is not known: it counts from now on", cause=error.code)
-        return 0
-    intervals = [i for row in rows if row.point in archive.points and (i := interval_from(row)) is not None]
-    core.days.restore(intervals)
-    taken(intervals, _boundaries(core, store, now_ms))
-    return len(intervals)
+        return count
+    taken([], _boundaries(core, store, now_ms))
+    return count
 
 
 def _boundaries(core: Core, store: Store, now_ms: Ms) -> list[BoundaryRow]:

@@ -420,13 +420,15 @@ class LoadLedger:
             ],
         }
 
-    def restore(self, deltas: Sequence[Mapping[str, Any]]) -> None:
-        """Take up where the last commit left off.
+    def restore(self, deltas: Iterable[Mapping[str, Any]]) -> None:
+        """Take up where the last commit left off; each is let go of before the next is asked for.
 
         Points that are no longer configured are passed over; one with another meter or another grid begins anew.
         """
         per_e, per_p = len(ENERGIES), len(POWERS)
+        last: Mapping[str, Any] | None = None
         for delta in deltas:
+            last = delta
             place = self._place(delta)
             dropped_e, dropped_p = delta["dropped"]
             for columns, per, name, dropped in (
@@ -439,9 +441,8 @@ class LoadLedger:
                 for row, g, *values in delta[name]:
                     if row // per in place:
                         columns.set_written(place[row // per] * per + row % per, g, values)
-        if not deltas:
+        if last is None:
             return
-        last = deltas[-1]
         place = self._place(last)
         for old, new in place.items():
             for j, anchor in enumerate(last["anchors"][old]):

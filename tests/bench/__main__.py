@@ -14,7 +14,7 @@ from typing import Any
 from tests.bench.figures import Table
 from tests.bench.writing import idle_gateway
 
-PARTS = ("polling", "reading", "dlms", "memory", "dlms_memory", "replaying", "topics", "writing")
+PARTS = ("polling", "reading", "dlms", "memory", "month", "dlms_memory", "replaying", "topics", "writing")
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ a link remembers, the image, the open intervals) has filled up within the time o
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,10 +20,11 @@ import trustme
 from tests.bench import ROOT
 from tests.bench.figures import Figure, Table
 from tests.bench.processes import Child, Memory, memory, python
-from tests.bench.sites import Place, scenario, write_site
+from tests.bench.sites import START_KVARH, START_KWH, Place, scenario, write_site
 from tests.broker import Broker, TlsFiles, free_port
 
 POINTS = 64
+PROFILE = "acrel-dtsd1352"
 GOAL_MIB = 56.0
 PROGRAM = ("-m", "edge_agent.app", "--site")
 SERVICE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONTZPATH": "/usr/share/zoneinfo"}
@@ -55,18 +57,25 @@ def identities(folder: Path, gateway: str = "gw-1") -> Identities:
 
 @contextmanager
 def agent_with_tls(
-    folder: Path, *, links: int = 1, every_s: float = 1, profile: str = "acrel-dtsd1352"
+    folder: Path, *, links: int = 1, every_s: float = 1, profile: str = PROFILE, state: Path | None = None
 ) -> Iterator[Child]:
-    """A real agent with 64 points on 1 or 64 links, its meters and its broker, running until the block ends."""
+    """A real agent with 64 points on 1 or 64 links, its meters and its broker, running until the block ends.
+
+    `state`: a state folder that an agent of these points has left behind, its centre's database beside it; both are
+    copied.
+    """
     tls = identities(folder / "tls")
     inside = free_port()  # where the centre listens, without TLS
     with ExitStack() as stage:
+        if state is not None:
+            shutil.copytree(state, folder / "state")
+            shutil.copy(state.parent / "centre.db", folder / "centre.db")
         extra = f"listener {inside} 127.0.0.1"
         broker = stage.enter_context(Broker(folder / "broker", tls=tls.broker, extra=extra))
         centre = ("-m", "simulator.cli", "central", "--port", str(inside), "--db", folder / "centre.db")
         stage.enter_context(Child("centre", python(*centre), folder))
         single = int(links > 1)
-        plan = scenario(folder, POINTS, profile=profile)
+        plan = scenario(folder, POINTS, profile=profile, kwh=START_KWH, kvarh=START_KVARH)
         words = ("-m", "tests.bench.meters", plan, str(1 - single), str(single))
         meters = stage.enter_context(Child("meters", python(*words), folder, talks=True))
         ports = json.loads(meters.ask())[0]

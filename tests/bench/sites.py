@@ -9,6 +9,8 @@ from typing import NamedTuple
 from tests.broker import TlsFiles
 
 CONTRACT_KVA = 250
+START_KWH, START_KVARH = 51_234.56, 20_765.43
+"""What the registers of a meter with a history stand at when it is first asked, secondary side."""
 
 
 class Place(NamedTuple):
@@ -54,7 +56,15 @@ def write_site(
     return path
 
 
-def scenario(folder: Path, count: int, *, profile: str = "bench-30", p_kw: float = 150) -> Path:
+def scenario(
+    folder: Path,
+    count: int,
+    *,
+    profile: str = "bench-30",
+    p_kw: float = 150,
+    kwh: float = 1234.56,
+    kvarh: float = 765.43,
+) -> Path:
     """Meters of one load, units 1 to `count`; a display changes once a second, as the values are asked for."""
     path = folder / "meters.toml"
     path.write_text(
@@ -68,7 +78,7 @@ unit = 1
 count = {count}
 ct = "400/5"
 refresh_ms = 1000
-registers = {{ active_energy_import = 1234.56, reactive_energy_import = 765.43 }}
+registers = {{ active_energy_import = {kwh}, reactive_energy_import = {kvarh} }}
 load = {{ kind = "constant", p_kw = {p_kw}, pf = 0.85 }}
 """,
         encoding="utf-8",
@@ -113,4 +123,8 @@ basis = "capacity"
 [[point.ct]]
 from = 2024-01-01
 ratio = "400/5"
+{fact}
+[point.transformer]
+rated_kva = {CONTRACT_KVA}
+uk_percent = 4.0
 {fact}"""

@@ -7,8 +7,9 @@ how much; it asks for a look at the archive, never more. Weeks are remembered ap
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -34,13 +35,16 @@ class ShapeRule:
 
 @dataclass(frozen=True, slots=True)
 class ShapeTrack:
-    """Weeks, oldest first: its number, days counted, then sum and count per slot, working days before days off."""
+    """Weeks, oldest first: its number and days counted; `sums` and `counts` hold for each week in turn the slots of
+    its working days, then those of its days off."""
 
     archive: str = ""
     slots: int = 0
     last_day: int | None = None
-    weeks: tuple[tuple[int, int, tuple[float, ...], tuple[int, ...]], ...] = ()
+    weeks: tuple[tuple[int, int], ...] = ()
     peak: tuple[float, ...] = ()  # largest mean of one period, by week
+    sums: array[float] = field(default_factory=lambda: array("d"))
+    counts: array[int] = field(default_factory=lambda: array("B"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +85,22 @@ def add_day(
     if good.mean() < rule.least_day_coverage:
         return CannotSay(Why.COVERAGE, "powers", float(good.mean()), rule.least_day_coverage)
     week, n = day // 7, len(row)
-    old = [w for w in track.weeks if w[0] > week - rule.weeks]
-    days, sums, counts, peak = 0, np.zeros(2 * n), np.zeros(2 * n, np.int64), 0.0
-    peaks = list(track.peak[len(track.peak) - len(old) :]) if old else []
-    if old and old[-1][0] == week:
-        (_, days, kept_sums, kept_counts), peak = old.pop(), peaks.pop()
-        sums, counts = np.array(kept_sums), np.array(kept_counts, np.int64)
-    part = slice(n, 2 * n) if off else slice(0, n)
-    sums[part] += np.where(good, row, 0.0)
-    counts[part] += good
-    this = (week, days + 1, tuple(sums.tolist()), tuple(counts.tolist()))
-    peaks.append(max(peak, float(row[good].max())))
-    return replace(track, archive=archive, slots=n, last_day=day, weeks=(*old, this), peak=tuple(peaks))
+    weeks = [w for w in track.weeks if w[0] > week - rule.weeks]
+    gone = len(track.weeks) - len(weeks)
+    peaks = list(track.peak[gone:])
+    sums, counts = np.array(track.sums[gone * 2 * n :]), np.array(track.counts[gone * 2 * n :], np.uint8)
+    if not weeks or weeks[-1][0] != week:
+        weeks.append((week, 0))
+        peaks.append(0.0)
+        sums, counts = np.append(sums, np.zeros(2 * n)), np.append(counts, np.zeros(2 * n, np.uint8))
+    begin = len(sums) - (n if off else 2 * n)
+    sums[begin : begin + n] += np.where(good, row, 0.0)
+    counts[begin : begin + n] += good
+    weeks[-1], peaks[-1] = (week, weeks[-1][1] + 1), max(peaks[-1], float(row[good].max()))
+    return replace(
+        track, archive=archive, slots=n, last_day=day, weeks=tuple(weeks), peak=tuple(peaks),
+        sums=array("d", sums.tobytes()), counts=array("B", counts.tobytes()),
+    )  # fmt: skip
 
 
 def judge(
@@ -107,8 +115,8 @@ def judge(
     if days < rule.least_days:
         return CannotSay(Why.TOO_FEW, "days", float(days), float(rule.least_days))
     n = track.slots
-    sums = np.sum([w[2] for w in track.weeks], axis=0)
-    counts = np.sum([w[3] for w in track.weeks], axis=0)
+    sums = np.array(track.sums).reshape(-1, 2 * n).sum(axis=0)
+    counts = np.array(track.counts, np.int64).reshape(-1, 2 * n).sum(axis=0)
     if (counts[:n] == 0).any():
         return CannotSay(Why.COVERAGE, "working_days")
     seen = counts > 0
