@@ -8,8 +8,9 @@ two tables, the utility's and the meter's; what the customer does has no part in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from edge_agent.audit.studies.rate_spans import RateSpan, RateSpans
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict

@@ -140,4 +140,5 @@ SENTENCES: dict[str, str] = {
     "report.limit.tar-step-tier.info": (
         "90 % of a step, and the step itself, once each [C]; steps: NDRC 2011-2617 and the provinces' [V, M]"
     ),
+    "report.limit.tar-tou-schedule.warning": "any difference of the tables [V]; two reads in a row [C]",
 }

@@ -102,4 +102,5 @@ SENTENCES: dict[str, str] = {
     "report.limit.tar-step-tier.info": (
         "达到一档的 90 % 和该档本身时各一次 [C]；分档：NDRC 2011-2617 及各省规定 [V, M]"
     ),
+    "report.limit.tar-tou-schedule.warning": "时段表有任何不同 [V]；连续两次读取 [C]",
 }
