@@ -26,6 +26,7 @@ from tests.in_chinese import english_in, is_chinese
 from tests.on_rounds import at_fault
 from tests.test_audit_capacity import PLAYERS as CAPACITY
 from tests.test_metering_stories import PLAYERS as METERING
+from tests.test_tou_stories import PLAYERS as TOU
 
 ROOT = Path(__file__).parent.parent
 RELEASES = releases_of(config_files(), "cn-sg-meter")
@@ -114,7 +115,7 @@ def data_of(topic: AuditTopic, release: Release, archive: Archive, site: Any) ->
     return {**plain, "severity": "notice", "time": "2026-02-25T06:15:00.000Z"}
 
 
-@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys()))
+@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys() - TOU.keys()))
 def test_every_topic_can_be_explained(topic, archive, in_kw, site):
     if topic == "cap-demand-over":  # a contract in kW
         archive = in_kw
@@ -279,7 +280,7 @@ def test_a_topic_without_a_sentence_says_what_it_measured(archive, site):
         assert said.startswith(begins)
 
 
-@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys()))
+@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys() - TOU.keys()))
 def test_every_topic_is_explained_in_chinese_with_the_same_figures(topic, archive, in_kw, site):
     used = in_kw if topic == "cap-demand-over" else archive
     data = data_of(TOPICS[topic], RELEASES[topic], used, site)
@@ -289,7 +290,7 @@ def test_every_topic_is_explained_in_chinese_with_the_same_figures(topic, archiv
     assert say(f"finding.route.{RELEASES[topic].route.value}", "zh") in text
 
 
-@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys()))
+@pytest.mark.parametrize("topic", sorted(TOPICS.keys() - CAPACITY.keys() - METERING.keys() - TOU.keys()))
 def test_the_page_of_every_topic_names_what_was_measured_in_chinese(topic, archive, in_kw, site):
     data = data_of(TOPICS[topic], RELEASES[topic], in_kw if topic == "cap-demand-over" else archive, site)
     frozen = document(

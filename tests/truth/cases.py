@@ -145,10 +145,11 @@ def _enough(kind: Kind, world: World, happening: Happening) -> bool:
         return True
     load, customer = world.load, world.customer
     if what == "margin":
-        # A block of the grid, less a step of each register at either end and the class.
+        # A block of the grid, less the class and two steps of each register: what is shown may be a step less than what
+        # flowed, and the lower bound takes off another.
         blocks = load.blocks_w() if customer.by_demand else load.blocks_va()
         limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
-        step_w = 10.0 * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
+        step_w = 2 * 10.0 * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
         return bool(blocks.max() * 0.995 - step_w > least * limit)
     if what == "step":
         return _stepped(world, happening, least)

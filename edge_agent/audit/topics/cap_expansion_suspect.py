@@ -44,6 +44,7 @@ def _judge(day: PeakDay, site: Site, release: Release) -> Verdict:
         high=high,
         decided_ms=day.end_ms,
         confirmed=True,  # seven days say the same
+        reason="rise_not_confirmed" if answer is Answer.BETWEEN else "",
         measured=_measured(day, step, capacity, release) if up else {},
         running=running,
         facts=(capacity.fact, *site.k_facts(day.point, day.end_ms)),

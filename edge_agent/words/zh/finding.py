@@ -150,6 +150,7 @@ SENTENCES: dict[str, str] = {
     "verdict.active_power_only": "只测得有功功率；不由 kW 推算 kVA",
     "verdict.mean_of_several": "仅知若干周期的平均值",
     "verdict.sources_disagree": "仅凭电能示值或仅凭采样功率会如此判定，而另一方并不支持",
+    "verdict.rise_not_confirmed": "日最大值有所上升，但幅度、持续时间或接近合同容量的程度尚未达到要求",
     "verdict.register_too_coarse": "示值分度太粗：一个分度相当于 {step_kw} kW，低于 {least} 的超载无法判定",
     "verdict.serial_unknown": "电能表编号未知，无法区分换表与示值下降",
     "verdict.meter_clock_off": "只有电能表时钟能说明时间，而其偏差在五分钟以上",
