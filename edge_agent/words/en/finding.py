@@ -189,7 +189,7 @@ SENTENCES: dict[str, str] = {
     "verdict.active_power_only": "only active power is measured; kVA is never inferred from kW",
     "verdict.mean_of_several": "only the mean over several intervals is known",
     "verdict.sources_disagree": "the registers alone, or the sampled powers alone, would say so; the other does not",
-    "verdict.rise_not_confirmed": "daily peaks have risen, but not yet by enough, for long enough or up to the contract",
+    "verdict.rise_not_confirmed": "daily peaks have risen, but not yet by enough, long enough or up to the contract",
     "verdict.register_too_coarse": (
         "the register is too coarse: one step of it is {step_kw} kW, so an overload under {least} cannot be told"
     ),
