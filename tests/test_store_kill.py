@@ -143,8 +143,10 @@ def test_control_a_writer_that_acknowledges_before_its_commit_is_seen_to_lose(tm
     chance = random.Random(KILLS)
     lost = 0
     state = Killed(tmp_path / "state", "before")
-    for _ in range(max(5, KILLS // 4)):
+    for n in range(10 * KILLS):  # on a slow machine most die before they have said anything
         state.said.clear()
         state.live_and_die(chance.expovariate(8))
         lost += len(state.said - state.look())
+        if lost and n >= KILLS // 4:
+            break
     assert lost > 0
