@@ -21,12 +21,11 @@ from edge_agent.contract.commands import ALLOWED, Command
 from edge_agent.contract.demand import demand_row
 from edge_agent.contract.envelope import seal
 from edge_agent.contract.shapes import rfc3339
-from edge_agent.control import SOCKET
 from edge_agent.evidence.frozen import digest_of, freeze
 from edge_agent.package import PrivateKey, open_package, plain_payload, seal_package
 from edge_agent.releases import State
-from edge_agent.settings import load_site
 from edge_agent.store import IntervalRow, Limits, Store
+from tests import test_feedback
 from tests.broker import Broker, free_port
 from tests.gateway import UTC_MS, Centre, SteadyClock, until
 from tests.published import checked, validator
@@ -47,19 +46,7 @@ def site_of(folder: Path, port: int) -> Path:
 
 def lived(site: Path, story: Callable[[Agent], Awaitable[None]]) -> None:
     """An agent whose clock is synced, for the length of a story."""
-
-    async def life() -> None:
-        agent = Agent(load_site(site), "0" * 64, clock=SteadyClock())
-        running = asyncio.create_task(agent.run())
-        try:
-            await until((Path(agent.site.paths.runtime) / SOCKET).exists)
-            await story(agent)
-        finally:
-            agent.stop()
-            async with asyncio.timeout(10):
-                await running
-
-    asyncio.run(life())
+    test_feedback.lived(site, story, SteadyClock())
 
 
 def command(
@@ -83,14 +70,14 @@ def listened(agent: Agent) -> list[tuple[str, bytes]]:
         return True
 
     agent.commanding._send = send
-    agent.commanding._doing._send = send  # type: ignore[attr-defined]
+    agent.commanding._doing._send = send  # type: ignore[attr-defined]  # in place of the broker
     return sent
 
 
 async def ordered(agent: Agent, package: bytes) -> None:
     assert agent.commanding is not None
     agent.commanding.hear(package)
-    await until(lambda: not agent.commanding.busy)  # type: ignore[union-attr]
+    await until(lambda: not agent.commanding.busy)  # type: ignore[union-attr]  # a running agent has one
 
 
 async def frozen(agent: Agent, name: str) -> bytes:
@@ -229,7 +216,7 @@ def test_what_a_stop_interrupted_is_not_done_later_and_says_so(short_path: Path)
             begun.set()
             await asyncio.Event().wait()
 
-        commanding._doing.do = endless  # type: ignore[method-assign, assignment]
+        commanding._doing.do = endless  # type: ignore[method-assign, assignment]  # never done
         commanding.hear(package)
         async with asyncio.timeout(10):
             await begun.wait()

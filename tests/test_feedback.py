@@ -19,6 +19,7 @@ from edge_agent.contract.finding import finding_letter
 from edge_agent.contract.shapes import rfc3339
 from edge_agent.control import SOCKET, AgentSays, ask
 from edge_agent.package import PrivateKey, seal_package
+from edge_agent.ports import Clock
 from edge_agent.releases import State
 from edge_agent.settings import load_site
 from tests.broker import Broker, free_port
@@ -51,11 +52,11 @@ def finding(agent: Agent, name: str, **changes: Any) -> str:
     return made.finding
 
 
-def lived(site: Path, story: Callable[[Agent], Awaitable[None]]) -> None:
+def lived(site: Path, story: Callable[[Agent], Awaitable[None]], clock: Clock | None = None) -> None:
     """A running agent for the length of a story."""
 
     async def life() -> None:
-        agent = Agent(load_site(site), "0" * 64)
+        agent = Agent(load_site(site), "0" * 64, clock=clock)
         running = asyncio.create_task(agent.run())
         try:
             await until((Path(agent.site.paths.runtime) / SOCKET).exists)

@@ -44,7 +44,7 @@ def learnt(agent: Agent) -> list[tuple[str, str, bool]]:
     def hear(topic: str, point: str, *, agreed: bool) -> None:
         told_.append((topic, point, agreed))
 
-    agent.core.studies.answered = hear  # type: ignore[method-assign]
+    agent.core.studies.answered = hear  # type: ignore[method-assign]  # listens in
     return told_
 
 
