@@ -15,9 +15,11 @@ both sides allow, and the periods of a gap together are what the register moved 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms, PointId

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import date
 from math import inf
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edge_agent.assembly import core_with, releases_of
 from edge_agent.audit.lifecycle import Lifecycle, lifetime
@@ -187,7 +188,7 @@ def test_a_histogram_begins_anew_when_the_archive_changes():
         end_ms = local_ms("2026-03-01 00:00") + (hour + 1) * 3_600_000
         means = {q: Mean(60.0, 60.0, 60.0, 1.0) for q in CURRENT}
         view = LoadView(end_ms, blocks=[Block("p", Role.METER, end_ms - 3_600_000, end_ms, means)])
-        shown_ = replace(view, studied=study.feed(view, archive))
+        shown_ = dataclasses.replace(view, studied=study.feed(view, archive))
         found += TOPICS["met-ct-oversized"].examine(shown_, archive, release)
     assert [(v.answer, v.reason) for v in found] == [(Answer.UNKNOWN, "too_few_days")]
     with pytest.raises(ValueError, match="bins"):

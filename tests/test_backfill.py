@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from math import sqrt
 
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edge_agent.audit.topic import StepKind
 from edge_agent.backfill import LONGEST_MS, PATIENCE_MS, Filled, Gaps, Missing

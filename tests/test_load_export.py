@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import hypot
 
-import numpy as np
 import pytest
 
 from edge_agent.load.closing import demand_of
@@ -12,9 +11,9 @@ from edge_agent.load.views import Band, Demand
 
 
 def of(p_in: float, p_out: float, q_in: float, q_out: float, step: float = 0.0) -> Demand:
-    middle = np.array([p_in, p_out, q_in, q_out])
-    known = np.ones(4, np.bool_)
-    return demand_of(known, np.maximum(middle - step, 0), middle, middle + step, np.full(4, step), np.ones(4))
+    middle = [p_in, p_out, q_in, q_out]
+    low, high = [max(m - step, 0.0) for m in middle], [m + step for m in middle]
+    return demand_of([True] * 4, low, middle, high, [step] * 4, [1.0] * 4)
 
 
 def test_what_flows_out_has_bounds_of_its_own():
@@ -32,7 +31,6 @@ def test_reactive_power_of_a_quarter_with_both_directions_is_nobodys():
 
 
 def test_a_meter_without_an_export_register_says_nothing_of_it():
-    known = np.array([True, False, True, False])
-    middle = np.array([1e5, 0, 3e4, 0])
-    demand = demand_of(known, middle, middle, middle, np.zeros(4), np.ones(4))
+    middle = [1e5, 0.0, 3e4, 0.0]
+    demand = demand_of([True, False, True, False], middle, middle, middle, [0.0] * 4, [1.0] * 4)
     assert (demand.export, demand.export_apparent) == (None, None)

@@ -10,6 +10,7 @@ from random import Random
 from time import process_time
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
@@ -419,7 +420,7 @@ def test_a_winding_that_heats_before_its_oil_overshoots():
     """k21 = 2, as of larger transformers: 1.5 times the gradient at first, by and by the same as with k21 = 1."""
     larger = replace(SMALL_OIL, k21=2.0)
     track: Any = heated([same(0.2)] * 192)
-    track = replace(track, rise_1=tuple(2 * v for v in track.rise_1), rise_2=track.rise_1)
+    track = msgspec.structs.replace(track, rise_1=tuple(2 * v for v in track.rise_1), rise_2=track.rise_1)
     rises = []
     for _ in range(600):
         track = hot_spot.step(track, same(1.0), 20.0, 2.0, larger)

@@ -7,8 +7,11 @@ piece is off by a step of its own. A day is balanced when it is over for the mai
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from edge_agent.audit.topic import Release, Site
 from edge_agent.load.answers import CannotSay, Why
@@ -20,8 +23,7 @@ from edge_agent.model import Ms, PointId
 HOUR_MS = 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class DayEnergy:
+class DayEnergy(msgspec.Struct, frozen=True):
     """A local day of one point as far as it goes, primary side, Wh."""
 
     start_ms: Ms = 0

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from math import inf, isnan
 from typing import Any, NamedTuple
 
@@ -28,7 +27,7 @@ class Share(NamedTuple):
     bounds: Sequence[tuple[float, float]]
     low: float
     high: float
-    measured: Mapping[str, Any]
+    unit: str
     facts: tuple[Fact, ...]
 
 
@@ -72,11 +71,11 @@ def _share(interval: Interval, limit: float, facts: tuple[Fact, ...], *, unit: s
     if not bounds:
         return None
     low, high = min(b[0] for b in bounds) / limit, max(b[1] for b in bounds) / limit
-    return Share(limit, bounds, low, high, _measured(interval, limit, unit), facts)
+    return Share(limit, bounds, low, high, unit, facts)
 
 
 def _graded(interval: Interval, release: Release, share: Share) -> Verdict:
-    limit, bounds, low, high, measured, facts = share
+    limit, bounds, low, high, unit, facts = share
     answer = grade(release, low, high)
     reason = ""
     if interval.count > 1 and answer is not Answer.BREACH:
@@ -90,6 +89,8 @@ def _graded(interval: Interval, release: Release, share: Share) -> Verdict:
             reason = "register_too_coarse"
         elif Answer.BREACH in [grade(release, low / limit, high / limit) for low, high in bounds]:
             reason = "sources_disagree"
+    # Nobody asks what was measured but for a breach.
+    measured = _measured(interval, limit, unit) if answer is Answer.BREACH else {f"limit_{unit.lower()}": limit}
     return Verdict(
         point=interval.point,
         answer=answer,
@@ -114,13 +115,19 @@ def written_down(interval: Interval) -> bool:
 
 def given_out(interval: Interval) -> Interval:
     """The same interval seen from the other side: what flowed out, as if it had flowed in."""
-    return replace(interval, register=_turned(interval.register), sampled=_turned(interval.sampled))
+    return Interval(
+        interval.point, interval.start_ms, interval.end_ms, interval.block, _turned(interval.register),
+        _turned(interval.sampled), interval.decided_ms, interval.count, interval.spans,
+    )  # fmt: skip
 
 
 def _turned(demand: Demand | None) -> Demand | None:
     if demand is None or demand.export is None:
         return None
-    return replace(demand, active=demand.export, reactive=None, apparent=demand.export_apparent, export=None)
+    return Demand(
+        demand.source, demand.export, None, demand.export_apparent, demand.coverage, demand.resolution, None,
+        demand.export_apparent,
+    )  # fmt: skip
 
 
 def cannot_say(interval: Interval, reason: str) -> Verdict:
@@ -135,9 +142,10 @@ def _all_bounds(interval: Interval, unit: str) -> list[tuple[float, float]]:
     Samples that miss part of the interval exist for the rest alone: beside registers they may contradict a breach by
     what they allow at most, and are not held against it for what they missed.
     """
-    bands = [(d, b) for d in interval.demands if (b := d.active if unit == "W" else d.apparent) is not None]
+    demands = interval.demands
+    bands = [(d, b) for d in demands if (b := d.active if unit == "W" else d.apparent) is not None]
     if not bands:
-        return [_whole(d.active.low, inf) for d in interval.demands if unit == "VA" and d.active is not None]
+        return [_whole(d.active.low, inf) for d in demands if unit == "VA" and d.active is not None]
     return [
         _whole(b.high if d.source is Source.POWER and d.coverage < WHOLE and len(bands) > 1 else b.low, b.high)
         for d, b in bands

@@ -9,9 +9,12 @@ release, which are the meter's own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from edge_agent.audit.topic import Release, Site
 from edge_agent.load.answers import CannotSay, Why
@@ -23,8 +26,7 @@ from edge_agent.model import Ms, PointId, Quantity
 ENERGY = Quantity.ACTIVE_ENERGY_IMPORT
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True):
     """The last stretch alone, secondary Wh: what the register moved, less or plus `step_wh`, and what was expected."""
 
     seconds: float
@@ -34,8 +36,7 @@ class Moved:
     expected_high: float
 
 
-@dataclass(frozen=True, slots=True)
-class Paced:
+class Paced(msgspec.Struct, frozen=True):
     """One thing found: of a block as it closed, of a day that is over, or of a jump that the ledger told."""
 
     point: PointId

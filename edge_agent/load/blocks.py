@@ -123,17 +123,18 @@ class Blocks:
 
 
 def _add(running: _Running, lines: Mapping[Quantity, _Line], end_ms: Ms, from_ms: Ms, to_ms: Ms) -> None:
-    sums = running.sums
-    for quantity, line in lines.items():
-        begin_ms = max(from_ms, line.from_ms)
+    sums, places = running.sums, running.places
+    for quantity, (line_ms, before, after) in lines.items():
+        begin_ms = from_ms if from_ms > line_ms else line_ms
         if begin_ms >= to_ms:
             continue
-        slope = (line.after - line.before) / (end_ms - line.from_ms)
-        a, b = line.before + slope * (begin_ms - line.from_ms), line.before + slope * (to_ms - line.from_ms)
-        at = running.places.get(quantity)
+        slope = (after - before) / (end_ms - line_ms)
+        a, b = before + slope * (begin_ms - line_ms), before + slope * (to_ms - line_ms)
+        at = places.get(quantity)
         if at is None:
-            at = running.places[quantity] = len(sums)
+            at = places[quantity] = len(sums)
             sums.extend(_NOTHING)
         sums[at] += (a + b) / 2 * (to_ms - begin_ms)
         sums[at + 1] += to_ms - begin_ms
-        sums[at + 2], sums[at + 3] = min(sums[at + 2], a, b), max(sums[at + 3], a, b)
+        low, high = (a, b) if a < b else (b, a)
+        sums[at + 2], sums[at + 3] = min(sums[at + 2], low), max(sums[at + 3], high)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from math import hypot, isfinite
+from math import hypot, isfinite, nan
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
 
 FAR = np.iinfo(np.int64).max
+EXACT_WH = 1e-6
+"""A boundary whose bounds lie no further apart was read right there."""
 USABLE_COVERAGE = 0.80
 """From this coverage up a mean of samples is reported as a value (domain rule 2.3)."""
 
@@ -128,25 +130,27 @@ class Closing:
         return np.asarray(newest[:, None] - last > self._grace[:, None], np.bool_)
 
     def _windows(self, due: Ints, g: Ints) -> list[Interval]:
-        e_known, e_lo, e_mid, e_hi, e_step, e_cov = self._energy_windows(due, g)
-        p_known, p_lo, p_hi, p_val, p_cov = self._power_windows(due, g)
+        # Plain numbers from here on: one by one they are quicker than arrays of four.
+        e_known, e_lo, e_mid, e_hi, e_step, e_cov = (x.tolist() for x in self._energy_windows(due, g))
+        p_known, p_lo, p_hi, p_val, p_cov = (x.tolist() for x in self._power_windows(due, g))
+        newest = self._last().max(axis=1).tolist()
+        per_period, bounds = self._n.tolist(), g.tolist()
         out: list[Interval] = []
         for j, i in enumerate(due.tolist()):
-            end = self._time(i, int(g[j]))
+            end = self._time(i, bounds[j])
             start = end - self._points[i].period_ms
-            block = int(g[j]) % int(self._n[i]) == 0
+            block = bounds[j] % per_period[i] == 0
             register = None
-            if e_known[j, 0]:
+            if e_known[j][0]:
                 register = demand_of(e_known[j], e_lo[j], e_mid[j], e_hi[j], e_step[j], e_cov[j])
             sampled = None
-            if p_known[j, 0] or p_known[j, 2]:
+            if p_known[j][0] or p_known[j][2]:
                 sampled = self._sampled_demand(i, p_known[j], p_lo[j], p_hi[j], p_val[j], p_cov[j])
-            rows = self._energy.last_t[i * len(ENERGIES) : (i + 1) * len(ENERGIES)]
-            decided = int(max(rows.max(), self._power.last_t[i * len(POWERS) : (i + 1) * len(POWERS)].max()))
+            decided = newest[i]
             spans = self._spans(i, start, end, register is None and sampled is None)
             out.append(Interval(self._points[i].id, start, end, block, register, sampled, decided, 1, spans))
             if block:
-                out.extend(self._several(i, int(g[j]), end, decided))
+                out.extend(self._several(i, bounds[j], end, decided))
         return out
 
     def _energy_windows(self, due: Ints, g: Ints) -> tuple[Any, ...]:
@@ -182,9 +186,9 @@ class Closing:
         return tuple(x.reshape(shape) for x in (known_a & known_b, low, high, value, vouched / period))
 
     def _sampled_demand(self, i: int, known: Any, low: Any, high: Any, value: Any, cover: Any) -> Demand:
-        bands = [Band(float(low[c]), float(value[c]), float(high[c])) if known[c] else None for c in range(len(POWERS))]
+        bands = [Band(low[c], value[c], high[c]) if known[c] else None for c in range(len(POWERS))]
         active, reactive, apparent = bands
-        coverage = float(cover[0] if known[0] else cover[2])
+        coverage = cover[0] if known[0] else cover[2]
         source = Source.POWER if i not in self.recorded else Source.RECORDED
         if source is Source.RECORDED and not self.recorded[i]:
             apparent = _combined(active, _magnitude(reactive))
@@ -207,26 +211,29 @@ class Closing:
         width = len(ENERGIES)
         if self._energy.last_t[i * width] == NEVER:
             return []
-        rows = np.arange(i * width, (i + 1) * width)
-        known, at = self._energy.get(rows, np.full(width, g, np.int64))
-        used = known & self._expected_e[i] if self._expected_e[i].any() else known
-        if not used[0] or bool((np.abs(at["hi"] - at["lo"])[used] > 1e-6).any()):
+        found, at = self._energy.get(np.arange(i * width, (i + 1) * width), np.full(width, g, np.int64))
+        known, expected = found.tolist(), self._expected_e[i].tolist()
+        used = [k and e for k, e in zip(known, expected, strict=True)] if any(expected) else known
+        low, high, steps = at["lo"].tolist(), at["hi"].tolist(), at["step"].tolist()
+        if not used[0] or any(u and abs(b - a) > EXACT_WH for u, a, b in zip(used, low, high, strict=True)):
             return []
         before = self._exact.get(i)
-        self._exact[i] = [g, *at["lo"].tolist(), *np.where(used, at["step"], np.nan).tolist()]
+        self._exact[i] = [g, *low, *(s if u else nan for u, s in zip(used, steps, strict=True))]
         n = int(self._n[i])
         if before is None or g - before[0] <= n:
             return []
         count = int(g - before[0]) // n
         start = end - count * self._points[i].period_ms
         per = 3.6e6 / self._points[i].period_ms
-        energy = at["lo"] - np.array(before[1 : 1 + width])
-        step = np.maximum(at["step"], np.array(before[1 + width :]))
-        valid = used & np.isfinite(step)
+        energy = [b - a for a, b in zip(before[1 : 1 + width], low, strict=True)]
+        step = [max(s, b) if u else nan for u, s, b in zip(used, steps, before[1 + width :], strict=True)]
+        valid = [u and isfinite(s) for u, s in zip(used, step, strict=True)]
         if not valid[0]:
             return []
-        low, high = np.maximum(energy - step, 0.0) * per / count, (energy + step) * per
-        demand = demand_of(valid, low, energy * per / count, high, step * per / count, np.zeros(width))
+        least = [max(e - s, 0.0) * per / count for e, s in zip(energy, step, strict=True)]
+        most = [(e + s) * per for e, s in zip(energy, step, strict=True)]
+        middle, steps = [e * per / count for e in energy], [s * per / count for s in step]
+        demand = demand_of(valid, least, middle, most, steps, [0.0] * width)
         changes = self._points[i].changes_ms
         k = bisect_right(changes, start)
         spans = "archive_change" if k < len(changes) and changes[k] < end else ""
@@ -250,22 +257,23 @@ class Closing:
 
 
 def demand_of(
-    known: Any, low: Any, middle: Any, high: Any, step: Any, cover: Any, source: Source = Source.REGISTER
-) -> Demand:
+    known: Sequence[bool], low: Sequence[float], middle: Sequence[float], high: Sequence[float],
+    step: Sequence[float], cover: Sequence[float], source: Source = Source.REGISTER,
+) -> Demand:  # fmt: skip
     """Columns: active import, active export, reactive import, reactive export; W and var."""
-    active = Band(float(low[0]), float(middle[0]), float(high[0]))
-    export = Band(float(low[1]), float(middle[1]), float(high[1])) if known[1] else None
-    resolution, coverage = float(step[0]), float(cover[0])
+    active = Band(low[0], middle[0], high[0])
+    export = Band(low[1], middle[1], high[1]) if known[1] else None
+    resolution, coverage = step[0], cover[0]
     if not known[2]:
         return Demand(source, active, None, None, coverage, resolution, export)
-    reactive = Band(float(low[2]), float(middle[2]), float(high[2]))
-    coverage = min(coverage, float(cover[2]))
+    reactive = Band(low[2], middle[2], high[2])
+    coverage = min(coverage, cover[2])
     if known[3]:
         # What flows is the difference; no more than the larger of the two can have flowed at once.
         reactive = Band(
-            max(0.0, float(low[2] - high[3]), float(low[3] - high[2])),
-            abs(float(middle[2] - middle[3])),
-            float(max(high[2], high[3])),
+            max(0.0, low[2] - high[3], low[3] - high[2]),
+            abs(middle[2] - middle[3]),
+            max(high[2], high[3]),
         )
     apparent = _combined(active, reactive)
     assert apparent is not None

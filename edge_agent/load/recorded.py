@@ -12,8 +12,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-import numpy as np
-
 from edge_agent.load.closing import demand_of
 from edge_agent.load.points import ENERGIES, LoadPoint, in_force
 from edge_agent.load.views import Interval, Source
@@ -102,12 +100,13 @@ def _period(
     flows = [_flow(by_quantity.get(q, {}), start_ms, end_ms, point.modulus.get(q)) for q in ENERGIES]
     if flows[0] is None:
         return None
-    known = np.array([f is not None for f in flows])
+    known = [f is not None for f in flows]
     per = k * _MS_PER_H / (end_ms - start_ms)
-    middle = np.array([0.0 if f is None else f.energy for f in flows]) * per
-    step = np.array([0.0 if f is None else f.step for f in flows]) * per
-    low, high = np.maximum(middle - step, 0.0), middle + step
-    demand = demand_of(known, low, middle, high, step, np.ones(len(ENERGIES)), Source.PROFILE)
+    middle = [0.0 if f is None else f.energy * per for f in flows]
+    step = [0.0 if f is None else f.step * per for f in flows]
+    low = [max(m - s, 0.0) for m, s in zip(middle, step, strict=True)]
+    high = [m + s for m, s in zip(middle, step, strict=True)]
+    demand = demand_of(known, low, middle, high, step, [1.0] * len(ENERGIES), Source.PROFILE)
     return Interval(point.id, start_ms, end_ms, True, demand, None, end_ms, count)
 
 

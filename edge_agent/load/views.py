@@ -11,6 +11,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import msgspec
+
 from edge_agent.model import ClockState, DeviceId, Frame, LinkId, Ms, PointId, Quantity
 
 
@@ -34,8 +36,7 @@ class Source(StrEnum):
     RECORDED = "recorded"  # a mean over its row, from a file
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """Mean powers over one interval from one source, import side, W and VA.
 
     `export` and `export_apparent`: the same of what flowed the other way, None where the source does not say; samples
@@ -52,8 +53,7 @@ class Demand:
     export_apparent: Band | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
+class Interval(msgspec.Struct, frozen=True):
     """One closed demand interval of one point, stamped with its end.
 
     `count` > 1: the interval spans that many demand periods of which only the mean is known; its `low` says
@@ -72,7 +72,9 @@ class Interval:
 
     @property
     def demands(self) -> tuple[Demand, ...]:
-        return tuple(d for d in (self.register, self.sampled) if d is not None)
+        if self.register is None:
+            return () if self.sampled is None else (self.sampled,)
+        return (self.register,) if self.sampled is None else (self.register, self.sampled)
 
     @property
     def coverage(self) -> float:
@@ -148,8 +150,7 @@ class Role(StrEnum):
     CT = "ct"  # an independent current transformer that answers on a link
 
 
-@dataclass(frozen=True, slots=True)
-class Round:
+class Round(msgspec.Struct, frozen=True):
     """What a device showed in one round of questions, primary side, and in the round before.
 
     `start_ms` is the end of the round before; where none was near enough to vouch for the time between, it is `end_ms`,
@@ -168,7 +169,7 @@ class Round:
     spread_ms: Ms = 0
     asked: frozenset[Quantity] = frozenset()
     """What the device is asked for at all: what of it is not in `now` did not come."""
-    read_ms: Mapping[Quantity, Ms] = field(default_factory=dict)
+    read_ms: Mapping[Quantity, Ms] = msgspec.field(default_factory=dict)
     """When each value of `now` was read."""
 
 
@@ -181,8 +182,7 @@ class Mean(NamedTuple):
     coverage: float
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(msgspec.Struct, frozen=True):
     """Means of what a device sampled over one block of the demand period, primary side, stamped with its end."""
 
     point: PointId

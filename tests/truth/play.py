@@ -160,6 +160,7 @@ def play(stories: Sequence[Story], disturbed: Disturbed | None = None) -> list[P
     point_of = {d.id: c.id for c in customers for d in devices_of(c)}
     image = ProcessImage({device: ("bus", point) for device, point in point_of.items()})
     played = {c.id: Played(c.id, days=first.ticks * first.every_s / 86_400) for c in customers}
+    counted = {p.point: p.answers for p in played.values()}
     found: dict[str, Finding] = {}
     silent, off_ms = _spoiled(len(times), first.every_s, customers[0].seed, disturbed)
     wants: frozenset[str] = frozenset()
@@ -175,9 +176,9 @@ def play(stories: Sequence[Story], disturbed: Disturbed | None = None) -> list[P
         wants = outcome.wants
         for topic, verdicts in outcome.verdicts.items():
             for v in verdicts:
-                if v.point in played:
-                    reason = v.reason if v.answer in {Answer.UNKNOWN, Answer.BETWEEN} else ""
-                    played[v.point].answers[topic, v.answer.value, reason] += 1
+                if v.point in counted:
+                    why = v.reason if v.answer is Answer.UNKNOWN or v.answer is Answer.BETWEEN else ""
+                    counted[v.point][topic, v.answer, why] += 1
         for step in outcome.steps:
             _take(step, found, played)
     return [played[c.id] for c in customers]

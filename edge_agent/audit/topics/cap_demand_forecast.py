@@ -121,15 +121,16 @@ class Windows:
         answer = grade(self._release, low, high)
         if answer is Answer.BREACH and made.falling:
             answer = Answer.BETWEEN
+        measured = {
+            **said,
+            "projected_w": {n: round(getattr(goes_on, n)) for n in ("low", "value", "high")},
+            "already_w": round(made.already),
+            "elapsed_s": round(elapsed_s),
+            "limit_w": free,
+        }
         return Verdict(
             point, answer, window.start_ms, now_ms, low=low, high=high, decided_ms=now_ms, confirmed=True, block=False,
-            measured={
-                **said,
-                "projected_w": {n: round(getattr(goes_on, n)) for n in ("low", "value", "high")},
-                "already_w": round(made.already),
-                "elapsed_s": round(elapsed_s),
-                "limit_w": free,
-            },
+            measured=measured if answer is Answer.BREACH else {},
             facts=(capacity.fact, *site.k_facts(point, now_ms)),
         )  # fmt: skip
 

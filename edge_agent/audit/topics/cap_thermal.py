@@ -122,6 +122,17 @@ def _judge(
         high = max(high, WARM)  # not cool yet: it holds
     answer = grade(release, low, high)
     reason = "" if answer is not Answer.BETWEEN or load.value == load.value else "no_reading"
+    return Verdict(
+        interval.point, answer, interval.start_ms, interval.end_ms, low=low, high=high,
+        decided_ms=interval.decided_ms, confirmed=written_down(interval), block=interval.block, reason=reason,
+        measured=_measured(seen, day, load, ratings, params) if answer is Answer.BREACH else {},
+        facts=(*((ratings.plate,) if ratings.plate is not None else ()), *ratings.facts),
+    )  # fmt: skip
+
+
+def _measured(
+    seen: HotSpot, day: Figure | None, load: Band, ratings: Ratings, params: Mapping[str, Any]
+) -> dict[str, Any]:
     measured: dict[str, Any] = {
         "hot_spot_c": _plain(seen.hot_spot_c),
         "oil_c": _plain(seen.oil_c),
@@ -135,11 +146,7 @@ def _judge(
         measured["ageing_24h"] = _plain(day, 3)
     if load.value == load.value:
         measured["load"] = _plain(Figure(*load), 4)
-    return Verdict(
-        interval.point, answer, interval.start_ms, interval.end_ms, low=low, high=high,
-        decided_ms=interval.decided_ms, confirmed=written_down(interval), block=interval.block, reason=reason,
-        measured=measured, facts=(*((ratings.plate,) if ratings.plate is not None else ()), *ratings.facts),
-    )  # fmt: skip
+    return measured
 
 
 def _grade(hot_spot_c: float, ageing_24h: float | None, params: Mapping[str, Any]) -> float:

@@ -92,7 +92,9 @@ class Days:
             return
         last, self._seen_ms = self._seen_ms, view.now_ms
         if last is not None and view.now_ms - last > self._asleep_ms:
-            self._asleep = [s for s in self._asleep if view.now_ms - s[1] < KEPT_MS] + [(last, view.now_ms)]
+            while self._asleep and view.now_ms - self._asleep[0][1] >= KEPT_MS:
+                del self._asleep[0]
+            self._asleep.append((last, view.now_ms))
             self.changed = True
 
     def _tell(self, point: PointId, end_ms: Ms, expected: int) -> None:

@@ -32,7 +32,20 @@ class Forecast:
 
     demand: Figure
     already: float  # mean over the whole period if nothing flowed from now on
-    falling: bool
+    recent: Sequence[float]  # the last powers, `sample_s` apart, with `left_s` still to come
+    left_s: float
+    sample_s: float
+    rule: ForecastRule
+
+    @property
+    def falling(self) -> bool:
+        """Going on so, the power will be lower by the release's share at the end."""
+        if len(self.recent) < self.rule.trend_samples:
+            return False
+        line = theil_sen([k * self.sample_s for k in range(len(self.recent))], self.recent)
+        if isinstance(line, CannotSay):
+            return False
+        return line.slope * self.left_s < -self.rule.trend_falls * abs(self.recent[-1])
 
 
 def forecast(
@@ -60,12 +73,4 @@ def forecast(
         (energy.high + (most * left_s if left_s else 0.0)) / period_s,
         coverage,
     )
-    return Forecast(demand, energy.low / period_s, _falls(known[-rule.trend_samples :], left_s, sample_s, rule))
-
-
-def _falls(powers: Sequence[float], left_s: float, sample_s: float, rule: ForecastRule) -> bool:
-    """Going on so, the power will be lower by the release's share at the end."""
-    if len(powers) < rule.trend_samples:
-        return False
-    line = theil_sen([k * sample_s for k in range(len(powers))], powers)
-    return not isinstance(line, CannotSay) and line.slope * left_s < -rule.trend_falls * abs(powers[-1])
+    return Forecast(demand, energy.low / period_s, known[-rule.trend_samples :], left_s, sample_s, rule)

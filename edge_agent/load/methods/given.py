@@ -38,7 +38,11 @@ def column(values: Row, what: str = "") -> Floats | CannotSay:
 
 def sane(*values: float) -> bool:
     """Numbers all of them, and none larger than a network has."""
-    return all(-LARGEST <= v <= LARGEST for v in values)  # NaN compares false
+    # A loop, since this is asked more often than anything else; NaN compares false.
+    for value in values:  # noqa: SIM110
+        if not -LARGEST <= value <= LARGEST:
+            return False
+    return True
 
 
 def columns(*rows: Row) -> list[Floats] | CannotSay:

@@ -10,11 +10,14 @@ not known of the load is carried along: three temperatures, for the least load, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from math import exp, isfinite
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from edge_agent.load.answers import CannotSay, Figure, Why
 from edge_agent.load.methods.given import column, sane
@@ -61,8 +64,7 @@ ONAN_DISTRIBUTION = {
 that rated load at 20 °C is 98 °C [M, consistent with itself]."""
 
 
-@dataclass(frozen=True, slots=True)
-class HotSpotTrack:
+class HotSpotTrack(msgspec.Struct, frozen=True):
     """Temperatures for the least, the best known and the largest load, in this order; ageing in hours at 98 °C."""
 
     archive: str = ""
@@ -77,8 +79,7 @@ class HotSpotTrack:
     ambient_assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HotSpot:
+class HotSpot(msgspec.Struct, frozen=True):
     """`ageing`: relative rate now; `aged_h`: hours of life used since the track began, by `hours` that passed."""
 
     oil_c: Figure

@@ -1,8 +1,8 @@
 """What a method remembers, as plain values for the store, and back after a restart.
 
-A state is a flat dataclass of numbers, texts, tuples and mappings of these; a long row of numbers is an `array`, which
-takes a quarter of a tuple's memory, and is stored as a list. What was stored by another version, or does not fit, is no
-state: the method begins anew, which costs time and never a wrong answer.
+A state is a flat dataclass or struct of numbers, texts, tuples and mappings of these; a long row of numbers is an
+`array`, which takes a quarter of a tuple's memory, and is stored as a list. What was stored by another version, or does
+not fit, is no state: the method begins anew, which costs time and never a wrong answer.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from array import array
 from dataclasses import fields
 from typing import Any, TypeVar
 
+import msgspec
+
 State = TypeVar("State")
 
 
 def to_plain(state: Any) -> dict[str, Any]:
     """Names to plain values, as JSON can hold them."""
-    plain = ((f.name, getattr(state, f.name)) for f in fields(state))
+    plain = ((name, getattr(state, name)) for name in _names(type(state)))
     return {name: value.tolist() if isinstance(value, array) else value for name, value in plain}
 
 
 def from_plain(kind: type[State], plain: Any) -> State | None:
     """The state again, or None where `plain` is not one of this kind."""
-    made = fields(kind)  # type: ignore[arg-type]
-    if not isinstance(plain, dict) or set(plain) != {f.name for f in made}:
+    if not isinstance(plain, dict) or set(plain) != set(_names(kind)):
         return None
     fresh = kind()
     try:
@@ -33,6 +34,11 @@ def from_plain(kind: type[State], plain: Any) -> State | None:
     if any(not _alike(getattr(fresh, name), value) for name, value in values.items()):
         return None
     return kind(**values)
+
+
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    """Of a dataclass or a struct."""
+    return kind.__struct_fields__ if issubclass(kind, msgspec.Struct) else tuple(f.name for f in fields(kind))
 
 
 def _taken(fresh: Any, value: Any) -> Any:

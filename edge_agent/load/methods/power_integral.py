@@ -8,8 +8,11 @@ as the meter counts, the integral divided by K.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from edge_agent.load.answers import CannotSay, Figure, Why
 from edge_agent.load.methods.given import sane
@@ -38,8 +41,7 @@ class PaceRule:
     least_coverage: float  # share of the stretch in which power was sampled
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(msgspec.Struct, frozen=True):
     """Between two readings of a register, however far apart. Secondary side, Wh.
 
     `expected_low`, `expected`, `expected_high`: integral of power; time without samples counts nothing in `low` and the
@@ -55,8 +57,7 @@ class Stretch:
     coverage: float
 
 
-@dataclass(frozen=True, slots=True)
-class PaceTrack:
+class PaceTrack(msgspec.Struct, frozen=True):
     """Stretches added up since `restart` (for rho), and since the register last moved (for a stop)."""
 
     archive: str = ""
@@ -76,8 +77,7 @@ class PaceTrack:
     last_high_wh: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class PaceAnswer:
+class PaceAnswer(msgspec.Struct, frozen=True):
     """`rho` of what was added up; of a stop the energy that the register missed, secondary Wh."""
 
     pace: Pace

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_agent.load.answers import CannotSay, Figure, Why
@@ -62,8 +63,7 @@ class PairAnswer:
     unseen_share: float  # of the pairs
 
 
-@dataclass(frozen=True, slots=True)
-class PairTrack:
+class PairTrack(msgspec.Struct, frozen=True):
     """The pairs of one phase since the last judgement, in the order of time; None is a gap."""
 
     archive: str = ""
