@@ -55,6 +55,9 @@ EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 WHOLE: tuple[str, ...] = ("gaps", "witness", "studies")
 """Of an entry of open intervals: what does not add to the entries before."""
 
+DEPTH = 4
+"""The entry, its studies, one of them and what that keeps: so deep it is written piece by piece."""
+
 
 WITNESS_EVERY_MS = 600_000
 """What meters say happened, and what topics have learnt, is written when it changes, and so often anyway: before its
@@ -172,7 +175,7 @@ class Keeping:
             self._core.gaps.restore(plain.get("gaps", {}))
             self._core.witness.restore(plain.get("witness", {}))
             for topic, raw in studies.items():
-                if self._core.studies.restore({topic: msgspec.msgpack.decode(raw)}):
+                if self._core.studies.restore({topic: _unpacked(raw)}):
                     log.warning("study starts anew: its release or this version is another", topic=topic)
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
@@ -273,11 +276,12 @@ class Keeping:
             state["witness"] = witness.dump()
             witness.changed = False
         if studies.changed or due:
-            state["studies"] = studies.dump()
+            state["studies"] = studies.dump(lambda kept: kept)
         if due:
             self._witness_bt = now_bt
-        plain = msgspec.msgpack.encode(state)
-        return key, zlib.compress(plain, 1)  # a page of the database instead of three, once a minute
+        squeeze = zlib.compressobj(1)  # a page of the database instead of three, once a minute
+        pieces = [small for piece in _packed(state, DEPTH) if (small := squeeze.compress(piece))]
+        return key, b"".join((*pieces, squeeze.flush()))
 
     def _answered(self, batch: _Batch, done: Future[list[Sealed]]) -> None:
         """On the store's thread, or at once where it has ended: only hand over."""
@@ -387,6 +391,43 @@ class Keeping:
             quality=clock.quality,
         )
         return IntervalRow(interval.point, interval.start_ms, interval.end_ms, body)
+
+
+def _packed(plain: Mapping[str, Any], depth: int) -> Iterator[bytes]:
+    """As msgpack, mappings of mappings piece by piece: all that is kept as plain values at once, and as bytes beside
+    them, would be memory that the agent never gives back."""
+    yield b"\xdf" + len(plain).to_bytes(4, "big")
+    for key, value in plain.items():
+        yield msgspec.msgpack.encode(key)
+        if depth > 1 and isinstance(value, Mapping):
+            yield from _packed(value, depth - 1)
+        else:
+            yield msgspec.msgpack.encode(value)
+
+
+def _unpacked(raw: msgspec.Raw) -> Any:
+    """A study as it was stored, with what it keeps read piece by piece, for the same reason."""
+    try:
+        plain = msgspec.msgpack.decode(raw, type=dict[str, msgspec.Raw])
+        return {n: _Pieces(r) if n == "kept" else msgspec.msgpack.decode(r) for n, r in plain.items()}
+    except msgspec.ValidationError:  # whoever takes it up says that it is not written by this version
+        return msgspec.msgpack.decode(raw)
+
+
+class _Pieces(Mapping[str, Any]):
+    """A stored mapping, each value read when it is looked at."""
+
+    def __init__(self, raw: msgspec.Raw) -> None:
+        self._raws = msgspec.msgpack.decode(raw, type=dict[str, msgspec.Raw])
+
+    def __getitem__(self, key: str) -> Any:
+        return msgspec.msgpack.decode(self._raws[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raws)
+
+    def __len__(self) -> int:
+        return len(self._raws)
 
 
 def _track_blob(track: Track) -> bytes | None:

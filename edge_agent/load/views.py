@@ -211,7 +211,7 @@ class Day:
     start_ms: Ms
     end_ms: Ms
     expected: int
-    blocks: tuple[DayBlock, ...]
+    blocks: Sequence[DayBlock]
 
 
 @dataclass(frozen=True, slots=True)
