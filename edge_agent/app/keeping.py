@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -40,6 +40,7 @@ from edge_agent.model import ClockState, DeviceSpec, Letter, Ms, PointId, Sealed
 from edge_agent.store import IntervalRow, Store
 
 log = structlog.get_logger()
+Written = TypeVar("Written")
 STATE_EVERY_MS = 60_000
 """A crash costs at most this much of sampled power; registers lose nothing."""
 
@@ -51,9 +52,11 @@ EVIDENCE_HELD_MAX = 200
 """Frozen bundles that wait with them, some kilobytes each; a finding whose bundle was given up names its digest."""
 
 KEEP_PERIODS = 3
-EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 WHOLE: tuple[str, ...] = ("gaps", "witness", "studies")
 """Of an entry of open intervals: what does not add to the entries before."""
+
+ROWS = frozenset({"energy", "power"})
+"""Of the ledger's share: what is taken up row by row."""
 
 DEPTH = 4
 """The entry, its studies, one of them and what that keeps: so deep it is written piece by piece."""
@@ -166,15 +169,13 @@ class Keeping:
 
     def _restore_ledger(self, blobs: Sequence[bytes]) -> None:
         """Entry by entry: together they would be memory that the agent never gives back."""
-        latest: dict[str, msgspec.Raw] = {}
+        latest: dict[str, bytes] = {}
         deltas = self._deltas(blobs, latest)
         try:
             self._core.ledger.restore(deltas)
-            studies = msgspec.msgpack.decode(latest.pop("studies", EMPTY), type=dict[str, msgspec.Raw])
-            plain = {name: msgspec.msgpack.decode(raw, type=dict[str, Any]) for name, raw in latest.items()}
-            self._core.gaps.restore(plain.get("gaps", {}))
-            self._core.witness.restore(plain.get("witness", {}))
-            for topic, raw in studies.items():
+            self._core.gaps.restore(_written("gaps", latest, dict[str, Any]))
+            self._core.witness.restore(_written("witness", latest, dict[str, Any]))
+            for topic, raw in _written("studies", latest, dict[str, msgspec.Raw]).items():
                 if self._core.studies.restore({topic: _unpacked(raw)}):
                     log.warning("study starts anew: its release or this version is another", topic=topic)
         except Exception as wrong:  # whatever a blob of another version leads to
@@ -185,14 +186,15 @@ class Keeping:
             self._core.studies.clear()
             deque(deltas, maxlen=0)  # those that are left have their numbers too
 
-    def _deltas(self, blobs: Sequence[bytes], latest: dict[str, msgspec.Raw]) -> Iterator[dict[str, Any]]:
-        """What the ledger takes up, in order; the last of what is written whole each time is for `latest`."""
+    def _deltas(self, blobs: Sequence[bytes], latest: dict[str, bytes]) -> Iterator[dict[str, Any]]:
+        """What the ledger takes up, in order; for `latest`, the last blob with each of what is written whole."""
         for blob in blobs:
             try:
                 delta = msgspec.msgpack.decode(zlib.decompress(blob), type=dict[str, msgspec.Raw])
                 entry = msgspec.msgpack.decode(delta.pop("entry"), type=int) if "entry" in delta else 0
-                rest = {name: delta.pop(name).copy() for name in WHOLE if name in delta}
-                ledger = {name: msgspec.msgpack.decode(raw) for name, raw in delta.items()}
+                rest = dict.fromkeys((name for name in WHOLE if delta.pop(name, None) is not None), blob)
+                ledger = {n: _rows(raw) if n in ROWS else msgspec.msgpack.decode(raw) for n, raw in delta.items()}
+                del delta
             except (zlib.error, msgspec.DecodeError) as wrong:
                 log.warning("open intervals dropped", cause=str(wrong))
                 continue
@@ -403,6 +405,18 @@ def _packed(plain: Mapping[str, Any], depth: int) -> Iterator[bytes]:
             yield from _packed(value, depth - 1)
         else:
             yield msgspec.msgpack.encode(value)
+
+
+def _written(name: str, latest: Mapping[str, bytes], kind: type[Written]) -> Written:
+    """From the last blob that has it, unpacked once more: until then the blobs are all that is in memory."""
+    if name not in latest:
+        return kind()
+    plain = msgspec.msgpack.decode(zlib.decompress(latest[name]), type=dict[str, msgspec.Raw])
+    return msgspec.msgpack.decode(plain[name], type=kind)
+
+
+def _rows(raw: msgspec.Raw) -> Iterator[Any]:
+    return map(msgspec.msgpack.decode, msgspec.msgpack.decode(raw, type=list[msgspec.Raw]))
 
 
 def _unpacked(raw: msgspec.Raw) -> Any:
