@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -29,6 +29,9 @@ GRAVEST = {answer: rank for rank, answer in enumerate((Answer.CLEAR, Answer.BETW
 """Of what is said about the phases of a point at one instant, the gravest is what `status` shows."""
 
 UNKNOWN_KEPT = 8
+AT_ONCE = 256
+"""Intervals that topics look at together. Behind a gap thirty of each point close at once, and what all topics say of
+two thousand intervals is more memory than all that the agent remembers."""
 
 
 class Unknown(NamedTuple):
@@ -51,7 +54,6 @@ class CoreOutcome:
     wants: frozenset[DeviceId] = frozenset()
     missing: Sequence[Missing] = ()
     """Gaps that the meters' own load profiles may fill; `fill` or `give_up` is the answer."""
-    verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
     rose: Mapping[DeviceId, Mapping[str, int]] = field(default_factory=dict)
     """Counters of events that stand higher: the meters' own logs may say more; `logged` is the answer."""
 
@@ -60,7 +62,8 @@ class Core:
     """Ledger, topics and the life of findings, fed tick by tick.
 
     `last` keeps each topic's latest verdict per point, for `status`: what is said, and why it cannot be said; `unknown`
-    the latest times of which nothing is known.
+    the latest times of which nothing is known. `hearers` are told what every topic says, part by part: nobody keeps it
+    all.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Core:
         self.last: dict[tuple[str, PointId], Verdict] = {}
         self.interval: dict[PointId, Interval] = {}
         self.unknown: dict[PointId, deque[Unknown]] = {}
+        self.hearers: list[Callable[[Mapping[str, Sequence[Verdict]]], None]] = []
 
     def tick(self, snapshot: Snapshot, health: Health | None = None) -> CoreOutcome:
         """`health`: how the gateway is, now and then.
@@ -140,16 +144,12 @@ class Core:
         standings = self.standings.settle()
         out = lifetime()
         self._settle_answers(now_ms, out)
-        said: dict[str, list[Verdict]] = {}
         if closed or events or comms or happened or rounds or blocks or days or claims or health or standings:
             view = LoadView(
                 now_ms, closed, events, comms, happened, self.witness.recent(), rounds, blocks, days, claims, clock,
                 health, standings,
             )  # fmt: skip
-            said = self._examine(view, studying=True)
-            for topic_id, verdicts in said.items():
-                self._remember(topic_id, verdicts)
-            for topic_id, verdict in _in_time(self._telling(said)):
+            for topic_id, verdict in _in_time(self._telling(view)):
                 self.lifecycle.judge([verdict], topic_id, out)
             for interval in closed:
                 if interval.count == 1:
@@ -161,7 +161,7 @@ class Core:
         if self.lifecycle.wants():
             self.lifecycle.confirm(self.ledger.confirmed_ms(), now_ms, out, self.ledger.contradicted_ms())
         return CoreOutcome(
-            [*closed, *late], out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(now_ms), said,
+            [*closed, *late], out.steps, out.notes, events, out.changed, self._wants(), self.gaps.missing(now_ms),
             self.witness.rose(),
         )  # fmt: skip
 
@@ -211,11 +211,22 @@ class Core:
             said[topic.id] = list(topic.examine(shown, site, self.releases[topic.id]))
         return said
 
-    def _telling(self, said: Mapping[str, Sequence[Verdict]]) -> dict[str, list[Verdict]]:
-        """Only what can move something: a breach, and everything about a point that has tracks or a breach."""
-        alive = {v.point for verdicts in said.values() for v in verdicts if v.answer is Answer.BREACH}
-        alive |= self.lifecycle.followed()
-        return {topic: [v for v in verdicts if v.point in alive] for topic, verdicts in said.items()}
+    def _telling(self, view: LoadView) -> dict[str, list[Verdict]]:
+        """Of what topics say of a view, part by part, only what can move something: a breach, and what belongs to the
+        track of one. What comes before a track begins moves nothing. Of a point whose register did something, or whose
+        meter says that something happened, everything: that may be told behind the intervals after it.
+        """
+        telling: dict[str, list[Verdict]] = {topic.id: [] for topic in self.topics}
+        alive = _Alive(self.lifecycle, {e.point for e in view.events} | {e.point for e in view.meter_events})
+        for part in _parts(view):
+            said = self._examine(part, studying=True)
+            for hear in self.hearers:
+                hear(said)
+            alive.hear(said)
+            for topic, verdicts in said.items():
+                self._remember(topic, verdicts)
+                telling[topic] += [v for v in verdicts if alive.moves(topic, v)]
+        return telling
 
     def _rerun(self, now_ms: Ms, out: Lifetime) -> list[Interval]:
         """Judge what has been said of gaps behind which life went on; its intervals."""
@@ -263,6 +274,39 @@ def _is_in(verdict: Verdict, told: Verdict) -> bool:
     if verdict.answer is not Answer.BREACH or verdict.key != told.key:
         return False
     return told.start_ms <= verdict.start_ms and verdict.end_ms <= told.end_ms
+
+
+class _Alive:
+    """Which verdicts can move something: those about tracks, and those about what a breach has begun meanwhile."""
+
+    def __init__(self, lifecycle: Lifecycle, told_late: Set[PointId]) -> None:
+        self._followed, self._tracks, self._told_late = lifecycle.followed(), lifecycle.tracks, told_late
+        self._points: set[PointId] = set()
+        self._begun: set[tuple[str, PointId, str]] = set()
+
+    def hear(self, said: Mapping[str, Sequence[Verdict]]) -> None:
+        for topic, verdicts in said.items():
+            for v in verdicts:
+                if v.answer is Answer.BREACH:
+                    self._points.add(v.point)
+                    self._begun.add((topic, v.point, v.key))
+
+    def moves(self, topic: str, v: Verdict) -> bool:
+        if v.answer is Answer.BREACH or v.point in self._told_late:
+            return True
+        if v.point not in self._followed and v.point not in self._points:
+            return False
+        if v.key.endswith("*"):
+            return True
+        return (topic, v.point, v.key) in self._begun or f"{topic}/{v.point}/{v.key}" in self._tracks
+
+
+def _parts(view: LoadView) -> Iterator[LoadView]:
+    """The view in parts, one after the other: what closed, a share at a time, and with the last share all the rest."""
+    last = max(0, len(view.closed) - 1) // AT_ONCE * AT_ONCE
+    for at in range(0, last, AT_ONCE):
+        yield LoadView(view.now_ms, view.closed[at : at + AT_ONCE], whole=False)
+    yield replace(view, closed=view.closed[last:]) if last else view
 
 
 def _in_time(said: Mapping[str, Sequence[Verdict]]) -> Iterator[tuple[str, Verdict]]:

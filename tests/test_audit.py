@@ -362,7 +362,9 @@ def test_a_single_bad_frame_opens_nothing_through_the_whole_core():
 
     def steps(bad_at: int | None, share: float) -> tuple[list[str], int]:
         core = core_with(archive, [point], RELEASES, gateway="gw-1")
-        start, told, breaches = local_ms("2026-03-10 10:00"), [], 0
+        heard: list[Verdict] = []
+        core.hearers.append(lambda all_: heard.extend(all_["cap-over-contract"]))
+        start, told = local_ms("2026-03-10 10:00"), []
         for i in range(100):
             t = start + i * POLL_MS
             va_h = share * 250_000 * (i * POLL_MS / 3.6e6) / 80
@@ -374,8 +376,7 @@ def test_a_single_bad_frame_opens_nothing_through_the_whole_core():
             readings = [(Reading("m1", q, v, 0.0, t, None), t) for q, v in zip(registers, values, strict=True)]
             outcome = core.tick(Snapshot(t, t, ClockState(ClockQuality.SYNCED, 0, 0), readings))
             told += [said(s) for s in outcome.steps if s.topic == "cap-over-contract"]
-            breaches += sum(v.answer is Answer.BREACH for v in outcome.verdicts.get("cap-over-contract", ()))
-        return told, breaches
+        return told, sum(v.answer is Answer.BREACH for v in heard)
 
     assert steps(None, 0.99) == ([], 0)
     told, breaches = steps(72, 0.99)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from typing import Any
@@ -87,13 +87,17 @@ def days() -> dict[str, Case]:
     """All customers through one core, poll by poll."""
     by_point = {c.name: c for c in CASES}
     core = constant_core(by_point)
+
+    def hear(said: Mapping[str, Sequence[Verdict]]) -> None:
+        for verdict in said[TOPIC]:
+            by_point[verdict.point].take(verdict)
+
+    core.hearers.append(hear)
     clock = ClockState(ClockQuality.SYNCED, 0, 500)
     end_ms = START + round(DAYS * DAY_MS)
     for t_ms in range(START, end_ms + 1, POLL_MS):
         readings = [r for case in CASES for r in case.readings(t_ms)]
         outcome = core.tick(Snapshot(t_ms, t_ms, clock, readings))
-        for verdict in outcome.verdicts.get(TOPIC, ()):
-            by_point[verdict.point].take(verdict)
         for step in outcome.steps:
             by_point[step.point].steps.append(step)
     for case in CASES:

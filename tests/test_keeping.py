@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from edge_agent.app.identity import identity_of
-from edge_agent.app.keeping import AGAIN_MS, EVIDENCE_HELD_MAX, HELD_MAX, STATE_EVERY_MS, Keeping
+from edge_agent.app.keeping import (
+    AGAIN_MS,
+    EVIDENCE_HELD_MAX,
+    HELD_MAX,
+    STATE_EVERY_MS,
+    Keeping,
+    _packed,
+    _unpacked,
+)
 from edge_agent.archive import Archive
 from edge_agent.assembly import core_of
 from edge_agent.audit.track import Track
@@ -270,3 +278,18 @@ def test_state_that_nobody_can_read_is_dropped(shelf, blob):
     assert list(keeper._core.lifecycle.tracks) == ["cap-over-contract/factory/"], "the one that can be read"
     tick(keeper, 0)
     assert len(shelf.ledger) == 2, "and the agent goes on"
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 9])
+def test_what_is_written_piece_by_piece_is_what_was_written_whole(depth: int):
+    plain = {"entry": 7, "studies": {"t": {"release": "r", "kept": {"p": [1.5, None], "q": {"x": "y"}}}, "u": {}}}
+    packed = b"".join(_packed(plain, depth))
+    assert msgspec.msgpack.decode(packed) == plain
+    studies = msgspec.msgpack.decode(msgspec.msgpack.encode(plain["studies"]), type=dict[str, msgspec.Raw])
+    read = _unpacked(studies["t"])
+    assert (read["release"], dict(read["kept"])) == ("r", {"p": [1.5, None], "q": {"x": "y"}})
+
+
+@pytest.mark.parametrize("plain", [[1], 5, {"release": "r", "kept": [1]}, {"release": "r", "kept": {3: 4}}])
+def test_a_study_of_another_form_is_read_whole_and_left_to_the_study(plain: object):
+    assert _unpacked(msgspec.Raw(msgspec.msgpack.encode(plain))) == plain

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from drivers.link import CarrierLink
 from edge_agent.assembly import core_of
-from edge_agent.audit.topic import Answer, Step
+from edge_agent.audit.topic import Answer, Step, Verdict
 from edge_agent.fieldbus import FieldLine
 from edge_agent.image import ProcessImage
 from edge_agent.model import DeviceSpec, LinkSpec, Profile
@@ -47,9 +48,18 @@ class Watched:
         self.reasons: Counter[str] = Counter()
         self.of_blocks: dict[str, Counter[Answer]] = {"pq-volt-deviation": Counter()}
 
+    def _hear(self, said: Mapping[str, Sequence[Verdict]]) -> None:
+        for topic, verdicts in said.items():
+            if topic in self.of_blocks:
+                self.of_blocks[topic].update(v.answer for v in verdicts)
+            if topic in OF_ROUNDS:
+                self.answers[topic].update(v.answer for v in verdicts)
+                self.reasons.update(v.reason for v in verdicts if v.answer is Answer.UNKNOWN)
+
     async def watch(self, site: Site, for_s: float) -> None:
         device = DeviceSpec("m1", "bus", 0, profile(), address=METER, zone="Asia/Shanghai")
         core = core_of(archive_of(), [device], config_files(), gateway="gw-1", release_set="cn-sg-meter")
+        core.hearers.append(self._hear)
         image, clock = ProcessImage({"m1": ("bus", "p")}), BootClock()
         spec = LinkSpec("bus", "serial", path="-", baud=9600, parity="E", timeout_s=2.0)
         field = FieldLine(spec, CarrierLink(site.carrier, spec, now_ms=clock.now_ms), [device], clock.now_ms)
@@ -62,12 +72,6 @@ class Watched:
                 outcome = core.tick(image.cut(clock.now_ms(), clock.state()))
                 poller.confirm(outcome.wants)
                 self.steps += outcome.steps
-                for topic, verdicts in outcome.verdicts.items():
-                    if topic in self.of_blocks:
-                        self.of_blocks[topic].update(v.answer for v in verdicts)
-                    if topic in OF_ROUNDS:
-                        self.answers[topic].update(v.answer for v in verdicts)
-                        self.reasons.update(v.reason for v in verdicts if v.answer is Answer.UNKNOWN)
         finally:
             task.cancel()
             await asyncio.wait((task,))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
 from drivers.link import CarrierLink
 from edge_agent.assembly import core_of
-from edge_agent.audit.topic import Answer, Step
+from edge_agent.audit.topic import Answer, Step, Verdict
 from edge_agent.fieldbus import FieldLine
 from edge_agent.image import ProcessImage
 from edge_agent.load.standings import RATES
@@ -54,11 +55,17 @@ def watched(hours: float, **items: Any) -> tuple[list[Step], Counter[Answer], Co
     answers: Counter[Answer] = Counter()
     reasons: Counter[str] = Counter()
 
+    def hear(said: Mapping[str, Sequence[Verdict]]) -> None:
+        for verdict in said[TOPIC]:
+            answers[verdict.answer] += 1
+            reasons[verdict.reason] += verdict.answer is Answer.UNKNOWN
+
     async def story() -> None:
         site = Site(**items)
         device = DeviceSpec("m1", "bus", 0, profile(), address=METER, zone="Asia/Shanghai")
         archive = archive_of({"tou": [SCHEDULE]})
         core = core_of(archive, [device], config_files(), gateway="gw-1", release_set="cn-sg-meter")
+        core.hearers.append(hear)
         image, clock = ProcessImage({"m1": ("bus", "p")}), BootClock()
         spec = LinkSpec("bus", "serial", path="-", baud=9600, parity="E", timeout_s=2.0)
         field = FieldLine(spec, CarrierLink(site.carrier, spec, now_ms=clock.now_ms), [device], clock.now_ms)
@@ -70,9 +77,6 @@ def watched(hours: float, **items: Any) -> tuple[list[Step], Counter[Answer], Co
                 await asyncio.sleep(5.0)
                 outcome = core.tick(image.cut(clock.now_ms(), clock.state()))
                 steps.extend(outcome.steps)
-                for verdict in outcome.verdicts.get(TOPIC, ()):
-                    answers[verdict.answer] += 1
-                    reasons[verdict.reason] += verdict.answer is Answer.UNKNOWN
         finally:
             task.cancel()
             await asyncio.wait((task,))

@@ -20,6 +20,7 @@ from edge_agent.app.identity import Identity
 from edge_agent.app.keeping import MARK
 from edge_agent.archive import Archive
 from edge_agent.audit.standing import Announced, Answered, Exempted
+from edge_agent.audit.topic import Verdict
 from edge_agent.contract.messages import Exempting, FeedbackPackage, Said
 from edge_agent.contract.records import Config, Exemption, Feedback, Package, Record, ServiceWindow, record_letter
 from edge_agent.control import AgentSays
@@ -78,6 +79,7 @@ class Evaluating:
         self._refusals: tuple[int, int] = (0, 0)  # day, how many
         self._due_ms: Ms = 0
         self.dropped = 0
+        core.hearers.append(self._count)
 
     # -- the store ----------------------------------------------------------------------------------------------
 
@@ -134,12 +136,10 @@ class Evaluating:
             self._write([self._record(changed, f"{self._identity.boot_id}/releases")], now_bt)
 
     def follow(self, outcome: CoreOutcome, now_ms: Ms) -> None:
-        """Count what could not be said; once a day, and after feedback, tell what has changed."""
+        """Once a day, and after feedback, tell what has changed."""
         if self._standing.changed:
             self._standing.changed = False
             self._dirty.add("standing")
-        for topic, verdicts in outcome.verdicts.items():
-            self.blindness.feed(topic, verdicts, self._month_of)
         if now_ms >= self._due_ms:
             first = self._due_ms == 0
             self._due_ms = (now_ms // DAY_MS + 1) * DAY_MS
@@ -346,6 +346,11 @@ class Evaluating:
         return release is not None and self._standing.capped(topic, release.version)
 
     # -- inside -------------------------------------------------------------------------------------------------
+
+    def _count(self, said: Mapping[str, Sequence[Verdict]]) -> None:
+        """What could not be said."""
+        for topic, verdicts in said.items():
+            self.blindness.feed(topic, verdicts, self._month_of)
 
     def _month_of(self, point: PointId, end_ms: Ms) -> str | None:
         if point not in self._archive.points or not self._archive.accepted(point, end_ms):

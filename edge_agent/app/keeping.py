@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -40,6 +40,7 @@ from edge_agent.model import ClockState, DeviceSpec, Letter, Ms, PointId, Sealed
 from edge_agent.store import IntervalRow, Store
 
 log = structlog.get_logger()
+Written = TypeVar("Written")
 STATE_EVERY_MS = 60_000
 """A crash costs at most this much of sampled power; registers lose nothing."""
 
@@ -51,9 +52,14 @@ EVIDENCE_HELD_MAX = 200
 """Frozen bundles that wait with them, some kilobytes each; a finding whose bundle was given up names its digest."""
 
 KEEP_PERIODS = 3
-EMPTY = msgspec.Raw(msgspec.msgpack.encode({}))
 WHOLE: tuple[str, ...] = ("gaps", "witness", "studies")
 """Of an entry of open intervals: what does not add to the entries before."""
+
+ROWS = frozenset({"energy", "power"})
+"""Of the ledger's share: what is taken up row by row."""
+
+DEPTH = 4
+"""The entry, its studies, one of them and what that keeps: so deep it is written piece by piece."""
 
 
 WITNESS_EVERY_MS = 600_000
@@ -163,16 +169,14 @@ class Keeping:
 
     def _restore_ledger(self, blobs: Sequence[bytes]) -> None:
         """Entry by entry: together they would be memory that the agent never gives back."""
-        latest: dict[str, msgspec.Raw] = {}
+        latest: dict[str, bytes] = {}
         deltas = self._deltas(blobs, latest)
         try:
             self._core.ledger.restore(deltas)
-            studies = msgspec.msgpack.decode(latest.pop("studies", EMPTY), type=dict[str, msgspec.Raw])
-            plain = {name: msgspec.msgpack.decode(raw, type=dict[str, Any]) for name, raw in latest.items()}
-            self._core.gaps.restore(plain.get("gaps", {}))
-            self._core.witness.restore(plain.get("witness", {}))
-            for topic, raw in studies.items():
-                if self._core.studies.restore({topic: msgspec.msgpack.decode(raw)}):
+            self._core.gaps.restore(_written("gaps", latest, dict[str, Any]))
+            self._core.witness.restore(_written("witness", latest, dict[str, Any]))
+            for topic, raw in _written("studies", latest, dict[str, msgspec.Raw]).items():
+                if self._core.studies.restore({topic: _unpacked(raw)}):
                     log.warning("study starts anew: its release or this version is another", topic=topic)
         except Exception as wrong:  # whatever a blob of another version leads to
             log.warning("open intervals dropped: not written by this version", cause=repr(wrong))
@@ -182,14 +186,15 @@ class Keeping:
             self._core.studies.clear()
             deque(deltas, maxlen=0)  # those that are left have their numbers too
 
-    def _deltas(self, blobs: Sequence[bytes], latest: dict[str, msgspec.Raw]) -> Iterator[dict[str, Any]]:
-        """What the ledger takes up, in order; the last of what is written whole each time is for `latest`."""
+    def _deltas(self, blobs: Sequence[bytes], latest: dict[str, bytes]) -> Iterator[dict[str, Any]]:
+        """What the ledger takes up, in order; for `latest`, the last blob with each of what is written whole."""
         for blob in blobs:
             try:
                 delta = msgspec.msgpack.decode(zlib.decompress(blob), type=dict[str, msgspec.Raw])
                 entry = msgspec.msgpack.decode(delta.pop("entry"), type=int) if "entry" in delta else 0
-                rest = {name: delta.pop(name).copy() for name in WHOLE if name in delta}
-                ledger = {name: msgspec.msgpack.decode(raw) for name, raw in delta.items()}
+                rest = dict.fromkeys((name for name in WHOLE if delta.pop(name, None) is not None), blob)
+                ledger = {n: _rows(raw) if n in ROWS else msgspec.msgpack.decode(raw) for n, raw in delta.items()}
+                del delta
             except (zlib.error, msgspec.DecodeError) as wrong:
                 log.warning("open intervals dropped", cause=str(wrong))
                 continue
@@ -273,11 +278,12 @@ class Keeping:
             state["witness"] = witness.dump()
             witness.changed = False
         if studies.changed or due:
-            state["studies"] = studies.dump()
+            state["studies"] = studies.dump(lambda kept: kept)
         if due:
             self._witness_bt = now_bt
-        plain = msgspec.msgpack.encode(state)
-        return key, zlib.compress(plain, 1)  # a page of the database instead of three, once a minute
+        squeeze = zlib.compressobj(1)  # a page of the database instead of three, once a minute
+        pieces = [small for piece in _packed(state, DEPTH) if (small := squeeze.compress(piece))]
+        return key, b"".join((*pieces, squeeze.flush()))
 
     def _answered(self, batch: _Batch, done: Future[list[Sealed]]) -> None:
         """On the store's thread, or at once where it has ended: only hand over."""
@@ -387,6 +393,55 @@ class Keeping:
             quality=clock.quality,
         )
         return IntervalRow(interval.point, interval.start_ms, interval.end_ms, body)
+
+
+def _packed(plain: Mapping[str, Any], depth: int) -> Iterator[bytes]:
+    """As msgpack, mappings of mappings piece by piece: all that is kept as plain values at once, and as bytes beside
+    them, would be memory that the agent never gives back."""
+    yield b"\xdf" + len(plain).to_bytes(4, "big")
+    for key, value in plain.items():
+        yield msgspec.msgpack.encode(key)
+        if depth > 1 and isinstance(value, Mapping):
+            yield from _packed(value, depth - 1)
+        else:
+            yield msgspec.msgpack.encode(value)
+
+
+def _written(name: str, latest: Mapping[str, bytes], kind: type[Written]) -> Written:
+    """From the last blob that has it, unpacked once more: until then the blobs are all that is in memory."""
+    if name not in latest:
+        return kind()
+    plain = msgspec.msgpack.decode(zlib.decompress(latest[name]), type=dict[str, msgspec.Raw])
+    return msgspec.msgpack.decode(plain[name], type=kind)
+
+
+def _rows(raw: msgspec.Raw) -> Iterator[Any]:
+    return map(msgspec.msgpack.decode, msgspec.msgpack.decode(raw, type=list[msgspec.Raw]))
+
+
+def _unpacked(raw: msgspec.Raw) -> Any:
+    """A study as it was stored, with what it keeps read piece by piece, for the same reason."""
+    try:
+        plain = msgspec.msgpack.decode(raw, type=dict[str, msgspec.Raw])
+        return {n: _Pieces(r) if n == "kept" else msgspec.msgpack.decode(r) for n, r in plain.items()}
+    except msgspec.ValidationError:  # whoever takes it up says that it is not written by this version
+        return msgspec.msgpack.decode(raw)
+
+
+class _Pieces(Mapping[str, Any]):
+    """A stored mapping, each value read when it is looked at."""
+
+    def __init__(self, raw: msgspec.Raw) -> None:
+        self._raws = msgspec.msgpack.decode(raw, type=dict[str, msgspec.Raw])
+
+    def __getitem__(self, key: str) -> Any:
+        return msgspec.msgpack.decode(self._raws[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raws)
+
+    def __len__(self) -> int:
+        return len(self._raws)
 
 
 def _track_blob(track: Track) -> bytes | None:

@@ -8,7 +8,7 @@ shown twice around a restart: a study passes over days that it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from edge_agent.audit.topic import AuditTopic, Release, Site
@@ -54,11 +54,12 @@ class Studies:
     def changed(self) -> bool:
         return any(s.changed for s in self._studies.values())
 
-    def dump(self) -> dict[str, Any]:
-        """Everything, with the release that it was studied for; nothing counts as changed after that."""
+    def dump(self, taken: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict) -> dict[str, Any]:
+        """Everything, with the release that it was studied for; nothing counts as changed after that. `taken`: how what
+        a study keeps is taken; as it comes, some of it is made when it is looked at."""
         out: dict[str, Any] = {}
         for topic, study in self._studies.items():
-            out[topic] = {"release": self._digest[topic], "kept": dict(study.dump())}
+            out[topic] = {"release": self._digest[topic], "kept": taken(study.dump())}
             study.changed = False
         return out
 

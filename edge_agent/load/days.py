@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import isnan, nan
+from typing import overload
 
 from edge_agent.load.views import Band, Day, DayBlock, Interval
 from edge_agent.model import DaySpan, Ms, PointId
@@ -83,13 +84,37 @@ class Days:
     def _close(self, point: PointId) -> None:
         running = self._running.pop(point)
         span = running.span
-        rows = [running.rows[i : i + _WIDTH] for i in range(0, len(running.rows), _WIDTH)]
-        blocks = tuple(
-            DayBlock(int(row[0]), row[1], _band(row, 2), _band(row, 5), _band(row, 8))
-            for row in sorted(rows, key=lambda row: row[0])
-        )
         expected = (span.end_ms - span.start_ms) // self._period_ms[point]
-        self._out.append(Day(point, span.day, span.start_ms, span.end_ms, expected, blocks))
+        self._out.append(Day(point, span.day, span.start_ms, span.end_ms, expected, _Blocks(running.rows)))
+
+
+class _Blocks(Sequence[DayBlock]):
+    """A day's blocks in order, made when they are looked at: the days of all points end together."""
+
+    def __init__(self, rows: array[float]) -> None:
+        self._rows = rows
+        ends = rows[::_WIDTH]
+        self._order = array("H", sorted(range(len(ends)), key=ends.__getitem__))
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Blocks) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    @overload
+    def __getitem__(self, at: int) -> DayBlock: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[DayBlock]: ...
+    def __getitem__(self, at: int | slice) -> DayBlock | Sequence[DayBlock]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        first = self._order[at] * _WIDTH
+        row = self._rows[first : first + _WIDTH]
+        return DayBlock(int(row[0]), row[1], _band(row, 2), _band(row, 5), _band(row, 8))
 
 
 def _band(row: array[float], at: int) -> Band | None:

@@ -211,7 +211,7 @@ class Day:
     start_ms: Ms
     end_ms: Ms
     expected: int
-    blocks: tuple[DayBlock, ...]
+    blocks: Sequence[DayBlock]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +284,8 @@ class LoadView:
     """Per point: every reading up to here has been followed by one that agrees with it."""
     worked: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What one topic has worked out of this view alone and others need too: arithmetic that is done once."""
+    whole: bool = True
+    """False: more of the same tick follows in a view of its own, so that nothing is missing yet."""
 
     def beside(self, studied: Sequence[Any]) -> LoadView:
         """The same view with what a study has found; the same object where that is nothing."""
@@ -292,5 +294,5 @@ class LoadView:
         return LoadView(
             self.now_ms, self.closed, self.events, self.comms, self.meter_events, self.witnessed, self.rounds,
             self.blocks, self.days, self.claims, self.clock, self.health, self.standings, studied, self.confirmed_ms,
-            self.worked,
+            self.worked, self.whole,
         )  # fmt: skip

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from edge_agent.archive import Archive
 from edge_agent.assembly import core_with, grid_offset_ms, load_point, resolution
-from edge_agent.audit.topic import Release
-from edge_agent.core import Core, CoreOutcome
+from edge_agent.audit.topic import Release, Verdict
+from edge_agent.core import Core
 from edge_agent.load.points import LoadPoint
+from edge_agent.load.views import Interval
 from edge_agent.model import CUMULATIVE, DeviceSpec, Ms, PointId, Quantity, Reading, Register
 from edge_agent.replay.report import PointReport
 from edge_agent.replay.rows import ReplayError, Rows
@@ -42,12 +43,22 @@ def replay(
     figures = core if load.period_ms == rows.step_ms else core_with(archive, [blocks], releases, gateway=gateway)
     begin_ms, end_ms = _span(rows)
     report = PointReport(point, rows.step_ms, load.period_ms, _blocks_in(blocks, begin_ms, end_ms))
+    heard: dict[str, list[Verdict]] = {topic: [] for topic in CAPACITY_TOPICS}
+
+    def hear(said: Mapping[str, Sequence[Verdict]]) -> None:
+        for topic, verdicts in heard.items():
+            verdicts += said.get(topic, ())
+
+    figures.hearers.append(hear)
 
     def settle(at_ms: Ms) -> None:
+        for verdicts in heard.values():
+            verdicts.clear()
         outcome = core.settle(at_ms)
         for step in outcome.steps:
             report.findings.setdefault(step.finding, []).append(step)
-        _count(report, archive, (begin_ms, end_ms), outcome if figures is core else figures.settle(at_ms))
+        closed = (outcome if figures is core else figures.settle(at_ms)).closed
+        _count(report, archive, (begin_ms, end_ms), closed, heard)
 
     for index, (at_ms, values) in enumerate(zip(rows.times_ms, rows.values, strict=True), start=1):
         for each in {core, figures}:
@@ -115,19 +126,21 @@ def _feed(
         core.ledger.feed(readings)
 
 
-def _count(report: PointReport, archive: Archive, span: tuple[Ms, Ms], outcome: CoreOutcome) -> None:
+def _count(
+    report: PointReport,
+    archive: Archive,
+    span: tuple[Ms, Ms],
+    closed: Sequence[Interval],
+    heard: Mapping[str, Sequence[Verdict]],
+) -> None:
     begin_ms, end_ms = span
-    own = {
-        i.end_ms: i
-        for i in outcome.closed
-        if i.block and i.count == 1 and begin_ms <= i.start_ms and i.end_ms <= end_ms
-    }
+    own = {i.end_ms: i for i in closed if i.block and i.count == 1 and begin_ms <= i.start_ms and i.end_ms <= end_ms}
     days = {ms: str(archive.local_day(report.point, ms)) for ms in own}
     for ms, interval in own.items():
         report.add(interval, days[ms])
     for topic in CAPACITY_TOPICS:
         # A mean over several intervals ends where the last of them does, and is none of them.
-        judged = [v for v in outcome.verdicts.get(topic, ()) if v.block and v.periods == 1 and v.end_ms in own]
+        judged = [v for v in heard[topic] if v.block and v.periods == 1 and v.end_ms in own]
         if any(v.reason != "contract_in_other_unit" for v in judged):
             for verdict in judged:
                 report.judge(verdict, days[verdict.end_ms])

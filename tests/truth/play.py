@@ -7,14 +7,14 @@ missing. What disturbs the collection (`Disturbed`) happens here, between the me
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from edge_agent.assembly import core_of, resolution
-from edge_agent.audit.topic import Answer, Step, StepKind
+from edge_agent.audit.topic import Answer, Step, StepKind, Verdict
 from edge_agent.image import ProcessImage
 from edge_agent.model import (
     ClockQuality,
@@ -164,6 +164,15 @@ def play(stories: Sequence[Story], disturbed: Disturbed | None = None) -> list[P
     found: dict[str, Finding] = {}
     silent, off_ms = _spoiled(len(times), first.every_s, customers[0].seed, disturbed)
     wants: frozenset[str] = frozenset()
+
+    def hear(said: Mapping[str, Sequence[Verdict]]) -> None:
+        for topic, verdicts in said.items():
+            for v in verdicts:
+                if v.point in counted:
+                    why = v.reason if v.answer is Answer.UNKNOWN or v.answer is Answer.BETWEEN else ""
+                    counted[v.point][topic, v.answer, why] += 1
+
+    core.hearers.append(hear)
     for i, t_ms in enumerate(times):
         if silent[i]:
             continue
@@ -174,11 +183,6 @@ def play(stories: Sequence[Story], disturbed: Disturbed | None = None) -> list[P
         clock = ClockState(ClockQuality.SYNCED, BOOT_MS + off_ms[i], 500)
         outcome = core.tick(image.cut(bt_ms + 5_000, clock))
         wants = outcome.wants
-        for topic, verdicts in outcome.verdicts.items():
-            for v in verdicts:
-                if v.point in counted:
-                    why = v.reason if v.answer is Answer.UNKNOWN or v.answer is Answer.BETWEEN else ""
-                    counted[v.point][topic, v.answer, why] += 1
         for step in outcome.steps:
             _take(step, found, played)
     return [played[c.id] for c in customers]

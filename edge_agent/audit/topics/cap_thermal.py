@@ -7,6 +7,7 @@ most that is assumed, and only the lower one accuses.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import nan
@@ -21,6 +22,7 @@ from edge_agent.load.views import Band, Interval, LoadView
 from edge_agent.model import Ms, PointId, Ratings
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+_WIDTH = 5  # numbers of an hour in `_Warm.hours`
 COOL, WARM, AGES, HOT = 0.0, 1.0, 2.0, 3.0
 """What the levels of the release stand for: above the rated hot spot, a day's ageing above normal, above the limit."""
 
@@ -29,7 +31,7 @@ COOL, WARM, AGES, HOT = 0.0, 1.0, 2.0, 3.0
 class _Warm:
     track: HotSpotTrack
     end_ms: Ms
-    hours: list[list[float]] = field(default_factory=list)
+    hours: array[float] = field(default_factory=lambda: array("d"))
     """The last day, hour by hour: its end so far, how much of it, ageing by the lower, best and upper bound."""
 
 
@@ -49,7 +51,8 @@ class HotSpots:
 
     def dump(self) -> Mapping[str, Any]:
         return {
-            p: {"track": to_plain(w.track), "end_ms": w.end_ms, "hours": list(w.hours)} for p, w in self._warm.items()
+            p: {"track": to_plain(w.track), "end_ms": w.end_ms, "hours": [row.tolist() for row in _rows(w.hours)]}
+            for p, w in self._warm.items()
         }
 
     def restore(self, plain: Mapping[str, Any]) -> None:
@@ -58,7 +61,9 @@ class HotSpots:
             track = from_plain(HotSpotTrack, kept["track"])
             if track is None:
                 raise ValueError("no track of this version")
-            warm[point] = _Warm(track, int(kept["end_ms"]), [[float(x) for x in row] for row in kept["hours"]])
+            if any(len(row) != _WIDTH for row in kept["hours"]):
+                raise ValueError("no hours of this version")
+            warm[point] = _Warm(track, int(kept["end_ms"]), array("d", (x for row in kept["hours"] for x in row)))
         self._warm = warm
 
     def _go(self, interval: Interval, site: Site) -> Iterator[Verdict]:
@@ -81,7 +86,7 @@ class HotSpots:
         if isinstance(track, CannotSay):
             yield cannot_say(interval, "no_reading")
             return
-        known = self._warm[point] = _Warm(track, interval.end_ms, known.hours if known is not None else [])
+        known = self._warm[point] = _Warm(track, interval.end_ms, known.hours if known is not None else array("d"))
         _note(known.hours, interval.end_ms, minutes / 60, track.aged_h)
         seen = hot_spot(track)
         if isinstance(seen, HotSpot):
@@ -96,21 +101,25 @@ def _load(interval: Interval, rated_va: float) -> Band:
     return Band(min(b.low for b in bands), bands[0].value, max(b.high for b in bands)).over(rated_va)
 
 
-def _note(hours: list[list[float]], end_ms: Ms, length_h: float, aged_h: Sequence[float]) -> None:
+def _rows(hours: array[float]) -> Iterator[array[float]]:
+    return (hours[i : i + _WIDTH] for i in range(0, len(hours), _WIDTH))
+
+
+def _note(hours: array[float], end_ms: Ms, length_h: float, aged_h: Sequence[float]) -> None:
     """What is older than a day falls out, an hour at a time."""
-    while hours and hours[0][0] <= end_ms - DAY_MS:
-        del hours[0]
-    row = [float(end_ms), length_h, *aged_h]
-    if hours and (hours[-1][0] - 1) // HOUR_MS == (end_ms - 1) // HOUR_MS:
-        row[1:] = [a + b for a, b in zip(hours.pop()[1:], row[1:], strict=True)]
-    hours.append(row)
+    while hours and hours[0] <= end_ms - DAY_MS:
+        del hours[:_WIDTH]
+    row = [length_h, *aged_h]
+    if hours and (hours[-_WIDTH] - 1) // HOUR_MS == (end_ms - 1) // HOUR_MS:
+        row = [a + b for a, b in zip(hours[1 - _WIDTH :], row, strict=True)]
+        del hours[-_WIDTH:]
+    hours.extend((float(end_ms), *row))
 
 
-def _day(hours: Sequence[Sequence[float]]) -> Figure | None:
+def _day(hours: array[float]) -> Figure | None:
     """Mean ageing of the last 24 hours; None: they are not over yet."""
-    _, lengths, *aged = zip(*hours, strict=True)
-    whole = sum(lengths)
-    return None if whole < 23.0 else Figure(*(sum(each) / whole for each in aged))
+    whole = sum(hours[1::_WIDTH])
+    return None if whole < 23.0 else Figure(*(sum(hours[i::_WIDTH]) / whole for i in range(2, _WIDTH)))
 
 
 def _judge(

@@ -65,7 +65,7 @@ class Days:
                 out += self._empty(day.point, day.start_ms, site)
             out.append(self._count(day))
             self._tell(day.point, day.end_ms, day.expected)
-        for point in [p for p, due_ms in self._due.items() if view.now_ms >= due_ms]:
+        for point in [p for p, due_ms in self._due.items() if view.whole and view.now_ms >= due_ms]:
             out += self._empty(point, view.now_ms - self._late_ms, site)
         return out
 

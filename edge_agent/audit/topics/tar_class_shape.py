@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict, grade
 from edge_agent.load.answers import CannotSay, Why
-from edge_agent.load.methods.kept import from_plain, to_plain
+from edge_agent.load.methods.kept import EachPlain, from_plain
 from edge_agent.load.methods.load_shape import ShapeAnswer, ShapeRule, ShapeTrack, add_day, judge
 from edge_agent.load.views import Day, LoadView
 from edge_agent.model import PointId
@@ -33,7 +33,7 @@ class Shapes:
         return [verdict for day in view.days if (verdict := self._day(day, site)) is not None]
 
     def dump(self) -> Mapping[str, Any]:
-        return {point: to_plain(track) for point, track in self._tracks.items()}
+        return EachPlain(self._tracks)
 
     def restore(self, plain: Mapping[str, Any]) -> None:
         tracks: dict[PointId, ShapeTrack] = {}

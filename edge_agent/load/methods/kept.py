@@ -8,6 +8,7 @@ not fit, is no state: the method begins anew, which costs time and never a wrong
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -20,6 +21,22 @@ def to_plain(state: Any) -> dict[str, Any]:
     """Names to plain values, as JSON can hold them."""
     plain = ((name, getattr(state, name)) for name in _names(type(state)))
     return {name: value.tolist() if isinstance(value, array) else value for name, value in plain}
+
+
+class EachPlain(Mapping[str, dict[str, Any]]):
+    """States by name, each made plain when it is looked at: long rows as lists are several times their arrays."""
+
+    def __init__(self, states: Mapping[str, Any]) -> None:
+        self._states = states
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return to_plain(self._states[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
 
 
 def from_plain(kind: type[State], plain: Any) -> State | None:
