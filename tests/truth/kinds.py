@@ -48,7 +48,8 @@ class Kind:
 
     `short`: why the inputs may not suffice in some of the cases. `patience_days`: so much later is still found.
     `needs`: what the load must give for that: ("current", share of In), ("spread", share of In), ("flow", Wh a day),
-    ("margin", share of the contract beyond it), ("step", least P95 of days). `shapes`: only these load classes.
+    ("block", Wh in two blocks in a row), ("margin", share of the contract beyond it), ("step", least P95 of days).
+    `shapes`: only these load classes.
     """
 
     name: str
@@ -88,7 +89,7 @@ KINDS = (
         may=("tar-archive-mismatch",),
         patience_days=8,
         needs=("spread", 0.32),
-        short="days whose currents spread over less than 30 % of In say nothing",
+        short="three days in a row must spread the currents over 30 % of In, with the day before each",
     ),
     Kind(
         "unmetered",
@@ -102,7 +103,7 @@ KINDS = (
         change=small_ct,
         patience_days=8,
         needs=("spread", 0.32),
-        short="days whose currents spread over less than 30 % of In say nothing",
+        short="three days in a row must spread the currents over 30 % of In, with the day before each",
     ),
     Kind(
         "volt-loss",
@@ -172,8 +173,9 @@ KINDS = (
         METERING,
         fly,
         change=fine,
-        needs=("flow", 500.0),
+        needs=("block", 10.0),
         may=("met-energy-error",),
+        short="more than 0.01 kWh on the meter's side must be due in a block of the demand period",
     ),
     Kind(
         "energy-error",
