@@ -112,7 +112,7 @@ def played(batch: Batch, shapes: dict[str, Floats]) -> list[Result]:
         )  # fmt: skip
         if kind is not None and happening is not None:
             hits = [f for f in said.findings if is_found(f, kind, happening, world)]
-            result.enough = _enough(kind, world, happening)
+            result.enough = enough(kind, world, happening)
             if hits:
                 first = min(hits, key=lambda f: f.opened_ms)
                 result.found, result.route = True, first.route
@@ -138,19 +138,14 @@ def _plain(verdict: Judged, world: World) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _enough(kind: Kind, world: World, happening: Happening) -> bool:
+def enough(kind: Kind, world: World, happening: Happening) -> bool:
     """Whether the load gives what the question needs (`Kind.needs`), once it is true."""
     what, least = kind.needs
     if not what:
         return True
     load, customer = world.load, world.customer
     if what == "margin":
-        # A block of the grid, less the class and two steps of each register: what is shown may be a step less than what
-        # flowed, and the lower bound takes off another.
-        blocks = load.blocks_w() if customer.by_demand else load.blocks_va()
-        limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
-        step_w = 2 * 10.0 * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
-        return bool(blocks.max() * 0.995 - step_w > least * limit)
+        return _over(world, least)
     if what == "step":
         return _stepped(world, happening, least)
     since = max(0, round((happening.from_ms - load.start_ms) / (load.every_s * 1000)))
@@ -168,6 +163,24 @@ def _enough(kind: Kind, world: World, happening: Happening) -> bool:
         return _spread(world, happening, least)
     flow = float(load.over_ticks(load.p)[since:].sum()) / customer.k / max(1e-9, len(amps) / per_day)
     return flow >= least
+
+
+def _over(world: World, least: float) -> bool:
+    """Whether both sources show a block of the grid that reaches `least` of the contract, less the class.
+
+    Registers: less two steps of each, for what is shown may be a step less than what flowed, and the lower bound takes
+    off another. Powers: between two readings no more than the lower of them is known.
+    """
+    load, customer = world.load, world.customer
+    blocks = load.blocks_w() if customer.by_demand else load.blocks_va()
+    limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
+    stands = customer.start_kwh + float(load.over_ticks(load.p).sum()) / customer.k / 1000
+    step_w = 2 * customer.step_wh(stands) * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
+    shown = load.at_ticks(load.p if customer.by_demand else np.hypot(load.p, load.q))
+    known = np.minimum(shown, np.concatenate([shown[:1], shown[:-1]]))
+    ticks = 900 // load.every_s
+    sampled = known[: len(known) // ticks * ticks].reshape(-1, ticks).mean(axis=1)
+    return bool((np.minimum(blocks - step_w, sampled)[: len(sampled)] * 0.995 > least * limit).any())
 
 
 def _spread(world: World, happening: Happening, least: float) -> bool:

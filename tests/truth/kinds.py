@@ -49,7 +49,7 @@ class Kind:
     `short`: why the inputs may not suffice in some of the cases. `patience_days`: so much later is still found.
     `needs`: what the load must give for that: ("current", share of In), ("spread", share of In), ("flow", Wh a day),
     ("block", Wh in two blocks in a row), ("margin", share of the contract beyond it), ("step", least P95 of days).
-    `shapes`: only these load classes.
+    `shapes`: only these load classes. `times`: so many times the cases, where few of them suffice.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Kind:
     first_day: tuple[int, int] = (0, 300)
     needs: tuple[str, float] = ("", 0.0)
     shapes: tuple[str, ...] = ()
+    times: int = 1
 
 
 FLAT = ("BL-H", "G2-A", "G3-A", "G3-H", "G3-M", "G4-H", "H0-H", "WB-H")
@@ -90,6 +91,7 @@ KINDS = (
         patience_days=8,
         needs=("spread", 0.32),
         short="three days in a row must spread the currents over 30 % of In, with the day before each",
+        times=5,
     ),
     Kind(
         "unmetered",
@@ -104,6 +106,7 @@ KINDS = (
         patience_days=8,
         needs=("spread", 0.32),
         short="three days in a row must spread the currents over 30 % of In, with the day before each",
+        times=2,
     ),
     Kind(
         "volt-loss",
@@ -227,7 +230,8 @@ KINDS = (
         change=over(1.01, 1.05),
         patience_days=3,
         needs=("margin", 1.0),
-        short="the highest window may lie between two readings, or too little above for meter and step",
+        short="a block must be over by two steps of its registers, and by the powers at its readings as well",
+        times=3,
     ),
     Kind(
         "over-115",
@@ -266,6 +270,7 @@ KINDS = (
         short="the level since must be 1.10 of the one before and the P95 of days 0.95 of the contract",
         needs=("step", 0.95),
         shapes=FLAT,
+        times=2,
     ),
     Kind(
         "step-20",
@@ -282,6 +287,7 @@ KINDS = (
         short="the P95 of days must reach 0.95 of the contract",
         needs=("step", 0.95),
         shapes=FLAT,
+        times=2,
     ),
     Kind(
         "suspended",
