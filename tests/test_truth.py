@@ -35,7 +35,7 @@ from tests.truth.tables import text
 ASKED = os.environ.get("EDGE_PROVE_TRUTH", "")
 YEARS, CASES, DISTURBED = (int(n) for n in ASKED.split(",")) if ASKED else (2, 1, 2)
 DAYS = 366 if ASKED else 8
-SMALL = ("cover", "magnet", "programmed", "decrease")
+SMALL = ("cover", "magnet", "programmed", "decrease", "fly")
 pytestmark = pytest.mark.timeout(86_400 if ASKED else 120)
 
 
