@@ -262,7 +262,7 @@ def test_a_flight_can_be_seen_where_more_than_ten_watt_hours_are_due_in_a_block(
 
 
 def test_a_ratio_can_be_seen_where_three_days_in_a_row_spread_the_currents():
-    """Two single quarter hours a day are no spread: the outermost pairs do not count."""
+    """A single quarter hour a day is no spread: the outermost pairs do not count."""
     kind = next(k for k in KINDS if k.name == "ratio")
     world = a_world(days=8, every_s=900, share=0.9)
     happening = Happening(world.load.start_ms)
@@ -271,11 +271,27 @@ def test_a_ratio_can_be_seen_where_three_days_in_a_row_spread_the_currents():
         array[:] = 0.3 * array.max()
     assert not enough(kind, world, happening)
     for at in range(0, len(world.load.p), day):
-        world.load.p[at : at + 2 * world.load.sub] *= 5
+        world.load.p[at : at + world.load.sub] *= 5
     assert not enough(kind, world, happening)
     for at in range(0, len(world.load.p), day):
         world.load.p[at : at + day // 3] = 0.6 * 3**0.5 * 400 * world.customer.ct_a
     assert enough(kind, world, happening)
+
+
+def test_current_past_the_meter_can_be_seen_where_its_own_phase_spreads():
+    kind = next(k for k in KINDS if k.name == "unmetered")
+    world = a_world(days=8, every_s=900, share=0.9, unbalance=0.3)
+    happening = Happening(world.load.start_ms)
+    whole = 3**0.5 * 400 * world.customer.ct_a
+    world.load.p[:], world.load.q[:] = 0.3 * whole, 0.0
+    for at in range(0, len(world.load.p), 96 * world.load.sub):
+        world.load.p[at : at + 48 * world.load.sub] = 0.64 * whole
+    seen = []
+    for phase in range(3):
+        world.unseen_a[:] = 0.0
+        world.unseen_a[phase] = 40.0
+        seen.append(enough(kind, world, happening))
+    assert set(seen) == {True, False}  # phases are not loaded alike
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.truth.customer import Customer, drawn
+from tests.truth.customer import I_PHASE, Customer, drawn
 from tests.truth.faults import Happening
 from tests.truth.judge import Judged, is_found, judged
 from tests.truth.kinds import KINDS, Kind
 from tests.truth.load import load_of
-from tests.truth.meter import World
+from tests.truth.meter import World, shown
 from tests.truth.play import Disturbed, Story, play
 from tests.truth.profiles import Floats
 
@@ -184,16 +184,25 @@ def _over(world: World, least: float) -> bool:
 
 
 def _spread(world: World, happening: Happening, least: float) -> bool:
-    """Whether on three days in a row the meter's currents, over each with the day before it, spread over `least`.
+    """Whether a phase that it is about shows currents that spread over `least`, on three days in a row.
 
-    As the method has it: block means, without the outermost twentieth of the pairs.
+    As the method has it: block means of what the meter shows, each day with the one before it, without the outermost
+    twentieth of the pairs.
     """
-    load = world.load
+    load, customer = world.load, world.customer
     first = max(0, -(-(happening.from_ms - load.start_ms) // 86_400_000))
-    amps = load.blocks_va() / (3**0.5 * 400.0) / world.customer.ct_a / world.ratio
+    display = shown(world).meter
+    about = [p for p in range(3) if world.unseen_a[p].any()] or [0, 1, 2]
+    return any(_wide(display[I_PHASE[p]] * customer.k / customer.ct_a, load.every_s, first, least) for p in about)
+
+
+def _wide(amps: Floats, every_s: int, first: int, least: float) -> bool:
+    between = (amps + np.concatenate([amps[:1], amps[:-1]])) / 2
+    ticks = 900 // every_s
+    blocks = between[: len(between) // ticks * ticks].reshape(-1, ticks).mean(axis=1)
     wide = [
-        float(np.subtract(*np.quantile(amps[max(first, day - 1) * 96 : (day + 1) * 96], (0.975, 0.025)))) >= least
-        for day in range(first + 1, len(amps) // 96)  # the first one lacks a block
+        float(np.subtract(*np.quantile(blocks[max(first, day - 1) * 96 : (day + 1) * 96], (0.975, 0.025)))) >= least
+        for day in range(first + 1, len(blocks) // 96)  # the first one lacks a block
     ]
     return any(all(wide[at : at + 3]) for at in range(len(wide) - 2))
 
