@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from math import nan, pi, sin
 from random import Random
@@ -57,12 +58,17 @@ def at(ms: Ms) -> str:
 
 
 def play_pace(case: Mapping[str, Any], office: Office) -> Played:
-    """Rows of blocks: how many, kW by the register, kW by the samples, their coverage; "gap", "jump"."""
+    """Rows of blocks: how many, kW by the register, kW by the samples, their coverage; "gap", "jump", and `flight`."""
     end_ms, told = local_ms(case["start"]), []
     for row in case["rows"]:
         if row[0] in {"jump", "jump serial unknown"}:
             now = office.look(LoadView(end_ms, events=[jump(end_ms, row[1], row[2], known=row[0] == "jump")]))
             told += [f"{at(end_ms)}: {step}" for step in now]
+            continue
+        if row[0] in {"flies", "flies serial unknown", "catches up"}:
+            for view in flight(end_ms, *row):
+                end_ms = view.now_ms
+                told += [f"{at(end_ms)}: {step}" for step in office.look(view)]
             continue
         count, register, sampled, *coverage = row
         for _ in range(count):
@@ -94,11 +100,30 @@ def block_of(end_ms: Ms, register: Any, sampled: Any, coverage: float = 1.0, *, 
     return Interval("p", end_ms - BLOCK_MS, end_ms, True, counted, powers, end_ms + 100, 1, spans)
 
 
-def jump(at_ms: Ms, before_kwh: float, after_kwh: float, *, known: bool) -> RegisterEvent:
+def jump(at_ms: Ms, before_kwh: float, after_kwh: float, *, known: bool, since_ms: Ms = 15_000) -> RegisterEvent:
     return RegisterEvent(
-        "p", "m1", Quantity.ACTIVE_ENERGY_IMPORT, "jump", before_kwh * 1000, after_kwh * 1000, at_ms - 15_000, at_ms,
+        "p", "m1", Quantity.ACTIVE_ENERGY_IMPORT, "jump", before_kwh * 1000, after_kwh * 1000, at_ms - since_ms, at_ms,
         confirmed=True, serial_known=known,
     )  # fmt: skip
+
+
+def flight(from_ms: Ms, how: str, minutes: int, register_kw: float, sampled_kw: float | str) -> list[LoadView]:
+    """A register beyond what is carried, read every minute: in every one, or in every 15th for 15 ("catches up")."""
+    views, kwh, every = [], 1234.56, 15 if how == "catches up" else 1
+    for minute in range(1, minutes + 1):
+        end_ms = from_ms + minute * MINUTE_MS
+        rounds, events = [], []
+        if sampled_kw != "gap":
+            shown = {Quantity.ACTIVE_POWER: float(sampled_kw) * 1000}
+            rounds.append(Round("p", "m1", Role.METER, end_ms - MINUTE_MS, end_ms, shown, shown))
+        if minute % every == 0:
+            after = kwh + register_kw / 60 / 80 * every
+            known = how != "flies serial unknown"
+            event = jump(end_ms, kwh, after, known=known, since_ms=MINUTE_MS)
+            events.append(replace(event, confirmed=every > 1 or minute == 1))
+            kwh = after
+        views.append(LoadView(end_ms, rounds=rounds, events=events))
+    return views
 
 
 # -- a main meter and the one behind it ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 
 from tests.figures import report
 from tests.truth import __main__ as truth
-from tests.truth.cases import batches_of, played
+from tests.truth.cases import batches_of, enough, played
 from tests.truth.customer import drawn
 from tests.truth.faults import Happening
 from tests.truth.figures import rate_bound, share
@@ -35,7 +35,7 @@ from tests.truth.tables import text
 ASKED = os.environ.get("EDGE_PROVE_TRUTH", "")
 YEARS, CASES, DISTURBED = (int(n) for n in ASKED.split(",")) if ASKED else (2, 1, 2)
 DAYS = 366 if ASKED else 8
-SMALL = ("cover", "magnet", "programmed", "decrease")
+SMALL = ("cover", "magnet", "programmed", "decrease", "fly")
 pytestmark = pytest.mark.timeout(86_400 if ASKED else 120)
 
 
@@ -122,16 +122,21 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     assert again.of(batches[1]) is None
 
 
-def test_rooms_that_are_said_to_stand_apart_take_no_part():
+def test_what_is_said_to_stand_apart_takes_no_part():
     play = (
-        "import sys; from tests.truth import __main__ as t; from tests.truth.cases import played;"
-        "known = t.profiles(fetch=False);"
-        "[played(b, known.shapes) for b in t.plan(list(known.shapes), years=1, cases=1, disturbed=1, days=1,"
-        " only=('clean', 'cover'))];"
+        "import sys; from tests.truth.cases import batches_of, played; from tests.truth.kinds import KINDS;"
+        "from tests.truth.profiles import profiles;"
+        "shapes = profiles(fetch=False).shapes;"
+        "cover = next(k for k in KINDS if k.name == 'cover');"
+        "clean = [b for d in (False, True) for b in batches_of(None, 1, list(shapes), size=1, days=1, disturbed=d)];"
+        "[played(b, shapes) for b in [*clean, *batches_of(cover, 1, list(shapes), size=1)]];"
         "names = [m.replace('.', '/') for m in sys.modules];"
+        "from tests.truth.__main__ import APART;"
+        "apart = [a.removesuffix('.py') for a in APART];"
         "print(sum(n.startswith('edge_agent/audit/topics/') for n in names),"
-        " [n for n in names if n.startswith(t.APART)])"
+        " [n for n in names if any(n == a or n.startswith(a + '/') for a in apart)])"
     )
+    assert [a for a in truth.APART if not (ROOT / a).exists()] == []
     done = subprocess.run([sys.executable, "-c", play], cwd=ROOT, capture_output=True, text=True, check=True)
     topics = list((ROOT / "edge_agent/audit/topics").glob("[!_]*.py"))
     assert done.stdout.split() == [str(len(topics)), "[]"]
@@ -182,6 +187,111 @@ def test_a_finding_is_so_only_if_the_load_or_what_was_done_makes_it_so():
     world.load.p *= 1.2
     world.load.q *= 1.2
     assert why("cap-over-contract") == "load"
+
+
+def a_world(*, share: float = 0.9, days: int = 3, every_s: int = 300, **changes: Any) -> World:
+    drawn_ = drawn("p", "G3-H", 5, every_s=every_s, slide_min=15)
+    customer = replace(drawn_, **{"share": share, "by_demand": False, "register": "0.01 kWh", **changes})
+    return World(customer, load_of(customer, profiles(fetch=False).shapes["G3-H"], first_day=10, days=days, sub=5))
+
+
+def why_of(world: World, topic: str, opened_ms: int, severity: str = "notice") -> str:
+    return judged(Finding("f", topic, "", opened_ms, severity, "collection"), world, None, None).why
+
+
+def test_days_without_values_are_so_where_the_register_moved_by_more_than_is_carried():
+    world = a_world()
+    second_day = world.load.start_ms + 2 * 86_400_000
+    assert why_of(world, "dat-missing", second_day) == "not so"
+    world.pace[300:340] = 400.0  # 14 of the day's 96 blocks
+    assert why_of(world, "dat-missing", second_day) == "done"
+    assert why_of(world, "dat-missing", second_day, "warning") == "not so"
+    assert why_of(world, "dat-missing", second_day + 86_400_000) == "not so"
+
+
+def test_what_is_given_out_is_judged_by_what_was_given_out():
+    world = a_world()
+    noon = world.load.start_ms + 36 * 3_600_000
+    step = round(36 * 3600 / world.load.step_s)
+    assert why_of(world, "cap-reverse-overload", noon) == "not so"
+    world.generated_w = world.load.p.copy()
+    world.generated_w[step - 400 : step + 10] += 0.9 * world.customer.contract_kva * 1000
+    assert why_of(world, "cap-reverse-overload", noon) == "load"
+    assert why_of(world, "cap-reverse-overload", noon, "warning") == "not so"
+    assert why_of(world, "cap-reverse-overload", noon - 6 * 3_600_000) == "not so"
+    world.generated_w[step - 400 : step + 10] += 0.3 * world.customer.contract_kva * 1000
+    assert why_of(world, "cap-reverse-overload", noon, "warning") == "load"
+
+
+def test_a_forecast_is_so_if_the_load_going_on_would_have_reached_the_limit():
+    """Not if the interval ended above it: a forecast says what comes if the load goes on."""
+    world = a_world(by_demand=True)
+    load, limit_w = world.load, 1.05 * world.customer.contract_w
+    begins = round(20 * 3600 / load.step_s)
+    ten_minutes = load.start_ms + 20 * 3_600_000 + 600_000
+    quarter, now = round(900 / load.step_s), round(600 / load.step_s)
+    load.p[begins : begins + quarter] = 0.9 * limit_w
+    assert why_of(world, "cap-demand-forecast", ten_minutes, "info") == "not so"
+    load.p[begins : begins + now] = 1.1 * limit_w
+    load.p[begins + now : begins + quarter] = 0.0
+    assert why_of(world, "cap-demand-forecast", ten_minutes, "info") == "load"
+    load.p[begins + now - 5 : begins + now] = 0.1 * limit_w
+    assert why_of(world, "cap-demand-forecast", ten_minutes, "info") == "not so"
+
+
+def test_more_than_the_contract_can_be_seen_where_both_sources_show_it_beyond_their_steps():
+    kind = next(k for k in KINDS if k.name == "over-103")
+    fine = a_world(share=1.08, register="0.001 kWh", noise=0.01)
+    happening = Happening(fine.load.start_ms)
+    assert enough(kind, fine, happening)
+    coarse = a_world(share=1.08, register="0.1 kWh", noise=0.01)
+    assert not enough(kind, coarse, happening)  # register_too_coarse
+    load = fine.load
+    load.p[load.sub - 1 :: load.sub] *= 0.9  # what is drawn at the readings
+    load.q[load.sub - 1 :: load.sub] *= 0.9
+    assert not enough(kind, fine, happening)
+
+
+def test_a_flight_can_be_seen_where_more_than_ten_watt_hours_are_due_in_a_block():
+    kind = next(k for k in KINDS if k.name == "fly")
+    world = a_world()
+    happening = Happening(world.load.start_ms + 86_400_000)
+    assert enough(kind, world, happening)
+    world.load.p *= 9 * 4 * world.customer.k / world.load.blocks_w().max()
+    assert not enough(kind, world, happening)
+
+
+def test_a_ratio_can_be_seen_where_three_days_in_a_row_spread_the_currents():
+    """A single quarter hour a day is no spread: the outermost pairs do not count."""
+    kind = next(k for k in KINDS if k.name == "ratio")
+    world = a_world(days=8, every_s=900, share=0.9)
+    happening = Happening(world.load.start_ms)
+    day = 86_400 // 900 * world.load.sub
+    for array in (world.load.p, world.load.q):
+        array[:] = 0.3 * array.max()
+    assert not enough(kind, world, happening)
+    for at in range(0, len(world.load.p), day):
+        world.load.p[at : at + world.load.sub] *= 5
+    assert not enough(kind, world, happening)
+    for at in range(0, len(world.load.p), day):
+        world.load.p[at : at + day // 3] = 0.6 * 3**0.5 * 400 * world.customer.ct_a
+    assert enough(kind, world, happening)
+
+
+def test_current_past_the_meter_can_be_seen_where_its_own_phase_spreads():
+    kind = next(k for k in KINDS if k.name == "unmetered")
+    world = a_world(days=8, every_s=900, share=0.9, unbalance=0.3)
+    happening = Happening(world.load.start_ms)
+    whole = 3**0.5 * 400 * world.customer.ct_a
+    world.load.p[:], world.load.q[:] = 0.3 * whole, 0.0
+    for at in range(0, len(world.load.p), 96 * world.load.sub):
+        world.load.p[at : at + 48 * world.load.sub] = 0.64 * whole
+    seen = []
+    for phase in range(3):
+        world.unseen_a[:] = 0.0
+        world.unseen_a[phase] = 40.0
+        seen.append(enough(kind, world, happening))
+    assert set(seen) == {True, False}  # phases are not loaded alike
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from edge_agent.audit.flight import Flights, Flown
 from edge_agent.audit.topic import Release, Site
 from edge_agent.load.answers import CannotSay, Why
 from edge_agent.load.methods.kept import from_plain, to_plain
@@ -47,6 +48,7 @@ class Paced(msgspec.Struct, frozen=True):
     said: PaceAnswer | CannotSay
     last: Moved | None = None
     event: RegisterEvent | None = None
+    flown: Flown | None = None  # where this jump goes on from the last one
 
 
 @dataclass(slots=True)
@@ -59,6 +61,8 @@ class Running:
     pieces: int = 1
     step_wh: float = 0.0
     taken_to: Ms = 0
+    display_wh: float = 0.0
+    """The register's step as it was last seen, whatever day that was; 0: not yet."""
 
 
 def rule_of(release: Release) -> PaceRule:
@@ -73,22 +77,26 @@ class Paces:
         self._rule = rule_of(release)
         self._running: dict[PointId, Running] = {}
         self._tracks: dict[PointId, PaceTrack] = {}
+        self._flights = Flights(self._rule.fly_expected_wh)
         self.changed = False
 
     def feed(self, view: LoadView, site: Site) -> Sequence[Paced]:
         out: list[Paced] = []
         for interval, stretch, why in _stretches(view, site):
             self._take(interval, stretch, why, site, out)
+        self._flights.see(view.rounds, site)
         for event in view.events:
             if event.kind == "jump" and event.quantity is ENERGY:
                 out.append(self._jumped(event, site))
         return out
 
     def dump(self) -> Mapping[str, Any]:
-        return {p: [to_plain(r), to_plain(self._tracks.get(p, PaceTrack()))] for p, r in self._running.items()}
+        points = {p: [to_plain(r), to_plain(self._tracks.get(p, PaceTrack()))] for p, r in self._running.items()}
+        return {"points": points, "flights": self._flights.dump()}
 
     def restore(self, plain: Mapping[str, Any]) -> None:
-        for point, (running, track) in plain.items():
+        self._flights.restore(plain["flights"])
+        for point, (running, track) in plain["points"].items():
             made, kept = from_plain(Running, running), from_plain(PaceTrack, track)
             if made is None or kept is None:
                 raise ValueError("not written by this version")
@@ -131,6 +139,7 @@ class Paces:
             out.append(_told(interval, made))
             return
         running.last_end, running.pieces, running.step_wh = interval.end_ms, pieces, worst
+        running.display_wh = own_wh
         self._tracks[point] = made
         last = Moved(stretch.seconds, stretch.moved_wh, own_wh, stretch.expected_low, stretch.expected_high)
         out.append(_told(interval, pace(made, self._rule), last))
@@ -147,12 +156,15 @@ class Paces:
         """More than the transformers carry: no energy is booked, and what flies may be a meter that was exchanged."""
         ratings = site.ratings(event.point, event.after_ms)
         said = CannotSay(Why.NOT_POSSIBLE, "register")
+        flown = self._flights.jumped(event, site)
+        running = self._running.get(event.point)
+        step_wh = running.display_wh if running is not None else 0.0
         last = None
         if ratings.k is not None and ratings.s_cap_va is not None:
             seconds = (event.after_ms - event.before_ms) / 1000
             most = ratings.s_cap_va * seconds / 3600 / ratings.k
-            last = Moved(seconds, event.after - event.before, 0.0, 0.0, most)
-        return Paced(event.point, event.before_ms, event.after_ms, event.after_ms, "jump", said, last, event)
+            last = Moved(seconds, event.after - event.before, step_wh, 0.0, most)
+        return Paced(event.point, event.before_ms, event.after_ms, event.after_ms, "jump", said, last, event, flown)
 
 
 def _stretches(view: LoadView, site: Site) -> Sequence[tuple[Interval, Stretch | None, Why]]:

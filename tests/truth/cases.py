@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tests.truth.customer import Customer, drawn
+from tests.truth.customer import I_PHASE, Customer, drawn
 from tests.truth.faults import Happening
 from tests.truth.judge import Judged, is_found, judged
 from tests.truth.kinds import KINDS, Kind
 from tests.truth.load import load_of
-from tests.truth.meter import World
+from tests.truth.meter import World, shown
 from tests.truth.play import Disturbed, Story, play
 from tests.truth.profiles import Floats
 
@@ -112,7 +112,7 @@ def played(batch: Batch, shapes: dict[str, Floats]) -> list[Result]:
         )  # fmt: skip
         if kind is not None and happening is not None:
             hits = [f for f in said.findings if is_found(f, kind, happening, world)]
-            result.enough = _enough(kind, world, happening)
+            result.enough = enough(kind, world, happening)
             if hits:
                 first = min(hits, key=lambda f: f.opened_ms)
                 result.found, result.route = True, first.route
@@ -138,19 +138,14 @@ def _plain(verdict: Judged, world: World) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _enough(kind: Kind, world: World, happening: Happening) -> bool:
+def enough(kind: Kind, world: World, happening: Happening) -> bool:
     """Whether the load gives what the question needs (`Kind.needs`), once it is true."""
     what, least = kind.needs
     if not what:
         return True
     load, customer = world.load, world.customer
     if what == "margin":
-        # A block of the grid, less the class and two steps of each register: what is shown may be a step less than what
-        # flowed, and the lower bound takes off another.
-        blocks = load.blocks_w() if customer.by_demand else load.blocks_va()
-        limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
-        step_w = 2 * 10.0 * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
-        return bool(blocks.max() * 0.995 - step_w > least * limit)
+        return _over(world, least)
     if what == "step":
         return _stepped(world, happening, least)
     since = max(0, round((happening.from_ms - load.start_ms) / (load.every_s * 1000)))
@@ -160,13 +155,56 @@ def _enough(kind: Kind, world: World, happening: Happening) -> bool:
         runs = np.convolve(amps > least, np.ones(held), "valid")
         return bool((runs >= held).any())
     per_day = 86_400 // load.every_s
-    whole = len(amps) // per_day
+    if what == "block":
+        first = max(0, -(-(happening.from_ms - load.start_ms) // 900_000))
+        due = load.blocks_w()[first:] / customer.k / 4 > least
+        return bool((due[1:] & due[:-1]).any())
     if what == "spread":
-        days = amps[: whole * per_day].reshape(whole, per_day)
-        wide = (days.max(axis=1) - days.min(axis=1)) * world.ratio**-1 >= least
-        return bool(np.convolve(wide, np.ones(3), "valid").max(initial=0) >= 3) if whole >= 3 else False
+        return _spread(world, happening, least)
     flow = float(load.over_ticks(load.p)[since:].sum()) / customer.k / max(1e-9, len(amps) / per_day)
     return flow >= least
+
+
+def _over(world: World, least: float) -> bool:
+    """Whether both sources show a block of the grid that reaches `least` of the contract, less the class.
+
+    Registers: less two steps of each, for what is shown may be a step less than what flowed, and the lower bound takes
+    off another. Powers: between two readings no more than the lower of them is known.
+    """
+    load, customer = world.load, world.customer
+    blocks = load.blocks_w() if customer.by_demand else load.blocks_va()
+    limit = customer.contract_w if customer.by_demand else customer.contract_kva * 1000
+    stands = customer.start_kwh + float(load.over_ticks(load.p).sum()) / customer.k / 1000
+    step_w = 2 * customer.step_wh(stands) * customer.k * 4 * (1.0 if customer.by_demand else 1.42)
+    shown = load.at_ticks(load.p if customer.by_demand else np.hypot(load.p, load.q))
+    known = np.minimum(shown, np.concatenate([shown[:1], shown[:-1]]))
+    ticks = 900 // load.every_s
+    sampled = known[: len(known) // ticks * ticks].reshape(-1, ticks).mean(axis=1)
+    return bool((np.minimum(blocks - step_w, sampled)[: len(sampled)] * 0.995 > least * limit).any())
+
+
+def _spread(world: World, happening: Happening, least: float) -> bool:
+    """Whether a phase that it is about shows currents that spread over `least`, on three days in a row.
+
+    As the method has it: block means of what the meter shows, each day with the one before it, without the outermost
+    twentieth of the pairs.
+    """
+    load, customer = world.load, world.customer
+    first = max(0, -(-(happening.from_ms - load.start_ms) // 86_400_000))
+    display = shown(world).meter
+    about = [p for p in range(3) if world.unseen_a[p].any()] or [0, 1, 2]
+    return any(_wide(display[I_PHASE[p]] * customer.k / customer.ct_a, load.every_s, first, least) for p in about)
+
+
+def _wide(amps: Floats, every_s: int, first: int, least: float) -> bool:
+    between = (amps + np.concatenate([amps[:1], amps[:-1]])) / 2
+    ticks = 900 // every_s
+    blocks = between[: len(between) // ticks * ticks].reshape(-1, ticks).mean(axis=1)
+    wide = [
+        float(np.subtract(*np.quantile(blocks[max(first, day - 1) * 96 : (day + 1) * 96], (0.975, 0.025)))) >= least
+        for day in range(first + 1, len(blocks) // 96)  # the first one lacks a block
+    ]
+    return any(all(wide[at : at + 3]) for at in range(len(wide) - 2))
 
 
 def _stepped(world: World, happening: Happening, least: float) -> bool:

@@ -21,7 +21,8 @@ from tests.truth.profiles import ZONE
 U_N_V = 400.0
 CONTRACTS_KVA = (50.0, 63.0, 80.0, 100.0, 125.0, 160.0, 200.0, 250.0, 315.0, 400.0, 500.0, 630.0)
 PRIMARIES_A = (75.0, 100.0, 150.0, 200.0, 250.0, 300.0, 400.0, 500.0, 600.0, 750.0, 1000.0, 1200.0, 1500.0)
-REGISTERS = ("0.01 kWh", "0.01 kWh", "0.1 kWh", "float32")
+REGISTERS = ("0.01 kWh", "0.01 kWh", "0.1 kWh", "float32", "0.001 kWh", "0.0001 kWh")
+"""Displays of DL/T 645 count 0.01 kWh (items of six and two digits); meters read over Modbus or DLMS count finer."""
 HOLIDAYS_2016 = tuple(
     date.fromisoformat(f"2016-{day}")
     for day in ("01-01", "03-25", "03-28", "05-05", "05-16", "10-03", "12-25", "12-26", "12-31")
@@ -77,6 +78,12 @@ class Customer:
     @property
     def k(self) -> float:
         return self.ct_a / 5.0
+
+    def step_wh(self, kwh: float) -> float:
+        """What the register moves at once, when it stands at `kwh`."""
+        if self.register == "float32":
+            return float(np.spacing(np.float32(kwh))) * 1000
+        return float(self.register.split()[0]) * 1000
 
     @property
     def serial(self) -> str:
@@ -150,8 +157,9 @@ def meter_profile(customer: Customer) -> Profile:
     if customer.register == "float32":
         energy = Register(ENERGIES[0], "", "f32", "kWh", every_s=every)
     else:
-        step = float(customer.register.split()[0])
-        energy = Register(ENERGIES[0], "", "u32", "kWh", scale=step, digits="6.2", every_s=every)
+        shown = customer.register.split()[0]
+        digits = f"6.{max(2, len(shown) - 2)}"
+        energy = Register(ENERGIES[0], "", "u64", "kWh", scale=float(shown), digits=digits, every_s=every)
     quick: list[Register] = []
     for quantity in ENERGIES:
         unit = "kWh" if quantity.startswith("active") else "kvarh"

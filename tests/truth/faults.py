@@ -183,7 +183,8 @@ def over(low: float, high: float, *, by_demand: bool = False) -> Change:
     def change(customer: Customer, rng: np.random.Generator) -> Customer:
         share = float(rng.uniform(low, high))
         larger = PRIMARIES_A[min(PRIMARIES_A.index(customer.ct_a) + 1, len(PRIMARIES_A) - 1)]
-        return replace(customer, share=share, by_demand=by_demand, register="0.01 kWh", ct_a=larger)
+        register = str(rng.choice(("0.01 kWh", "0.001 kWh", "0.0001 kWh")))
+        return replace(customer, share=share, by_demand=by_demand, register=register, ct_a=larger)
 
     return change
 

@@ -48,7 +48,8 @@ class Kind:
 
     `short`: why the inputs may not suffice in some of the cases. `patience_days`: so much later is still found.
     `needs`: what the load must give for that: ("current", share of In), ("spread", share of In), ("flow", Wh a day),
-    ("margin", share of the contract beyond it), ("step", least P95 of days). `shapes`: only these load classes.
+    ("block", Wh in two blocks in a row), ("margin", share of the contract beyond it), ("step", least P95 of days).
+    `shapes`: only these load classes. `times`: so many times the cases, where few of them suffice.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Kind:
     first_day: tuple[int, int] = (0, 300)
     needs: tuple[str, float] = ("", 0.0)
     shapes: tuple[str, ...] = ()
+    times: int = 1
 
 
 FLAT = ("BL-H", "G2-A", "G3-A", "G3-H", "G3-M", "G4-H", "H0-H", "WB-H")
@@ -88,7 +90,8 @@ KINDS = (
         may=("tar-archive-mismatch",),
         patience_days=8,
         needs=("spread", 0.32),
-        short="days whose currents spread over less than 30 % of In say nothing",
+        short="three days in a row must spread the currents over 30 % of In, with the day before each",
+        times=5,
     ),
     Kind(
         "unmetered",
@@ -102,7 +105,8 @@ KINDS = (
         change=small_ct,
         patience_days=8,
         needs=("spread", 0.32),
-        short="days whose currents spread over less than 30 % of In say nothing",
+        short="three days in a row must spread the currents over 30 % of In, with the day before each",
+        times=2,
     ),
     Kind(
         "volt-loss",
@@ -172,8 +176,9 @@ KINDS = (
         METERING,
         fly,
         change=fine,
-        needs=("flow", 500.0),
+        needs=("block", 10.0),
         may=("met-energy-error",),
+        short="more than 0.01 kWh on the meter's side must be due in a block of the demand period",
     ),
     Kind(
         "energy-error",
@@ -225,7 +230,8 @@ KINDS = (
         change=over(1.01, 1.05),
         patience_days=3,
         needs=("margin", 1.0),
-        short="the highest window may lie between two readings, or too little above for meter and step",
+        short="a block must be over by two steps of its registers, and by the powers at its readings as well",
+        times=3,
     ),
     Kind(
         "over-115",
@@ -264,6 +270,7 @@ KINDS = (
         short="the level since must be 1.10 of the one before and the P95 of days 0.95 of the contract",
         needs=("step", 0.95),
         shapes=FLAT,
+        times=2,
     ),
     Kind(
         "step-20",
@@ -280,6 +287,7 @@ KINDS = (
         short="the P95 of days must reach 0.95 of the contract",
         needs=("step", 0.95),
         shapes=FLAT,
+        times=2,
     ),
     Kind(
         "suspended",

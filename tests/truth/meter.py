@@ -152,5 +152,5 @@ def _steps(values: Floats, step: float) -> Floats:
 def _register(customer: Customer, wh: Floats) -> Floats:
     if customer.register == "float32":
         return np.asarray((wh / 1000).astype(np.float32).astype(np.float64) * 1000)
-    step = float(customer.register.split()[0]) * 1000
+    step = customer.step_wh(0.0)
     return np.asarray(np.floor((wh % MODULUS_WH) / step + 1e-9) * step)

@@ -1,8 +1,8 @@
 """飞走: does the register move many times as fast as the powers beside it say?
 
 Within what the transformers carry the block of the demand period says so; beyond it the ledger books no energy and
-tells a jump, which is held against the most that can have flowed. A meter that was exchanged jumps too: without its
-serial nobody can tell.
+tells a jump, which is held against the most that can have flowed. Where jump follows upon jump the register moves, and
+is held against the powers as a block is. A meter that was exchanged jumps too: without its serial nobody can tell.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from edge_agent.audit.flight import Flown
 from edge_agent.audit.pace import Paced, Paces, reason_of
 from edge_agent.audit.topic import Answer, AuditTopic, Release, Site, Verdict
 from edge_agent.load.answers import CannotSay
@@ -61,13 +62,15 @@ def _jump(paced: Paced, event: RegisterEvent, site: Site, release: Release) -> V
         return replace(plain, reason="ratio_unknown")
     if not event.serial_known:
         return replace(plain, reason="serial_unknown")
+    most = last.moved_wh / last.expected_high
+    if paced.flown is not None and not (event.confirmed and most > float(release.params["fly"])):
+        return _flight(plain, paced.flown, last.step_wh, event, site, release)
     if not event.confirmed:
         return replace(plain, reason="read_once")
-    low = last.moved_wh / last.expected_high
     serial = site.serial(event.point, event.after_ms)
     return replace(
-        plain, answer=Answer.BREACH if low > float(release.params["fly"]) else Answer.BETWEEN,
-        low=round(low, 4), high=round(low, 4), facts=(serial,) if serial is not None else (),
+        plain, answer=Answer.BREACH if most > float(release.params["fly"]) else Answer.BETWEEN,
+        low=round(most, 4), high=round(most, 4), facts=(serial,) if serial is not None else (),
         measured={
             "quantity": event.quantity.value,
             "before": event.before,
@@ -76,6 +79,32 @@ def _jump(paced: Paced, event: RegisterEvent, site: Site, release: Release) -> V
             "after_at_ms": event.after_ms,
             "moved_kwh": round(last.moved_wh / 1000, 4),
             "expected_kwh": {"low": 0.0, "high": round(last.expected_high / 1000, 4)},
+        },
+    )  # fmt: skip
+
+
+def _flight(
+    plain: Verdict, flown: Flown, step_wh: float, event: RegisterEvent, site: Site, release: Release
+) -> Verdict:
+    """The register has jumped on from where the last jump ended: each level between was left behind by the next."""
+    plain = replace(plain, start_ms=flown.start_ms)
+    if not flown.seen or step_wh <= 0 or flown.high_wh <= 0:
+        return replace(plain, reason="register_or_power_missing")
+    if flown.low_wh <= float(release.params["fly_expected_wh"]):
+        return replace(plain, reason="too_little_expected")
+    low, high = max(0.0, flown.moved_wh - step_wh) / flown.high_wh, (flown.moved_wh + step_wh) / flown.low_wh
+    serial = site.serial(event.point, event.after_ms)
+    return replace(
+        plain, answer=Answer.BREACH if low > float(release.params["fly"]) else Answer.BETWEEN,
+        low=round(low, 4), high=round(high, 4), facts=(serial,) if serial is not None else (),
+        measured={
+            "quantity": event.quantity.value,
+            "before": event.after - flown.moved_wh,
+            "after": event.after,
+            "before_at_ms": flown.start_ms,
+            "after_at_ms": event.after_ms,
+            "moved_kwh": round(flown.moved_wh / 1000, 4),
+            "expected_kwh": {"low": round(flown.low_wh / 1000, 4), "high": round(flown.high_wh / 1000, 4)},
         },
     )  # fmt: skip
 
