@@ -58,8 +58,8 @@ WHOLE: tuple[str, ...] = ("gaps", "witness", "studies")
 ROWS = frozenset({"energy", "power"})
 """Of the ledger's share: what is taken up row by row."""
 
-DEPTH = 4
-"""The entry, its studies, one of them and what that keeps: so deep it is written piece by piece."""
+DEPTH = 3
+"""The studies, one of them and what that keeps: so deep what is stored is written piece by piece."""
 
 
 WITNESS_EVERY_MS = 600_000
@@ -271,18 +271,23 @@ class Keeping:
             while self._entries[0][1] < now_bt - self._keep_ms:
                 self._entries.popleft()
             self._store.trim_ledger(self._entries[0][0])  # the first time this drops those of the run before, too
-        state = {"entry": self._entry, "gaps": self._core.gaps.dump(), **self._core.ledger.delta()}
+        state: dict[str, Any] = {}
         witness, studies = self._core.witness, self._core.studies
         due = self._witness_bt is None or now_bt - self._witness_bt >= WITNESS_EVERY_MS
+        if studies.changed or due:
+            state["studies"] = lambda: studies.dump(lambda kept: kept)  # first in is last out, and made only then
         if witness.changed or due:
             state["witness"] = witness.dump()
             witness.changed = False
-        if studies.changed or due:
-            state["studies"] = studies.dump(lambda kept: kept)
+        state |= {"entry": self._entry, "gaps": self._core.gaps.dump(), **self._core.ledger.delta()}
         if due:
             self._witness_bt = now_bt
         squeeze = zlib.compressobj(1)  # a page of the database instead of three, once a minute
-        pieces = [small for piece in _packed(state, DEPTH) if (small := squeeze.compress(piece))]
+        pieces = [squeeze.compress(_head(len(state)))]
+        while state:  # each share is let go of before the next
+            name, value = state.popitem()
+            pieces.append(squeeze.compress(msgspec.msgpack.encode(name)))
+            pieces += map(squeeze.compress, _packed(value() if callable(value) else value, DEPTH))
         return key, b"".join((*pieces, squeeze.flush()))
 
     def _answered(self, batch: _Batch, done: Future[list[Sealed]]) -> None:
@@ -395,16 +400,21 @@ class Keeping:
         return IntervalRow(interval.point, interval.start_ms, interval.end_ms, body)
 
 
-def _packed(plain: Mapping[str, Any], depth: int) -> Iterator[bytes]:
+def _head(items: int) -> bytes:
+    """Of a mapping, as msgpack."""
+    return b"\xdf" + items.to_bytes(4, "big")
+
+
+def _packed(plain: Any, depth: int) -> Iterator[bytes]:
     """As msgpack, mappings of mappings piece by piece: all that is kept as plain values at once, and as bytes beside
     them, would be memory that the agent never gives back."""
-    yield b"\xdf" + len(plain).to_bytes(4, "big")
+    if depth == 0 or not isinstance(plain, Mapping):
+        yield msgspec.msgpack.encode(plain)
+        return
+    yield _head(len(plain))
     for key, value in plain.items():
         yield msgspec.msgpack.encode(key)
-        if depth > 1 and isinstance(value, Mapping):
-            yield from _packed(value, depth - 1)
-        else:
-            yield msgspec.msgpack.encode(value)
+        yield from _packed(value, depth - 1)
 
 
 def _written(name: str, latest: Mapping[str, bytes], kind: type[Written]) -> Written:
