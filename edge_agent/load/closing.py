@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.load.columns import NEVER, Bools, EnergyColumns, Ints, PowerColumns
+from edge_agent.load.columns import FAR, NEVER, Bools, EnergyColumns, Ints, PowerColumns
 from edge_agent.load.points import ENERGIES, POWERS, LoadPoint
 from edge_agent.load.views import Band, Demand, Interval, Source
 from edge_agent.model import Ms
 
-FAR = np.iinfo(np.int64).max
 EXACT_WH = 1e-6
 """A boundary whose bounds lie no further apart was read right there."""
 USABLE_COVERAGE = 0.80

@@ -20,7 +20,7 @@ from edge_agent.model import Ms
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-NEVER = -(1 << 62)
+NEVER, FAR = -(1 << 62), (1 << 63) - 1
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class Columns:
         self.now: dict[str, Floats] = dict(zip(self.FIELDS, self._now, strict=True))
         rings = self._ring.T.reshape(len(self.FIELDS), rows, size)
         self.ring: dict[str, Floats] = dict(zip(self.FIELDS, rings, strict=True))
-        self.written: list[tuple[int, int]] = []
+        self._untold = np.full(rows, FAR, np.int64)  # the first boundary that `take_written` has not given yet
         self.dropped: set[int] = set()
 
     def boundary(self, rows: Ints, t: Ints) -> Ints:
@@ -84,7 +84,7 @@ class Columns:
         self._slot_g[place] = g
         for field, name in enumerate(self.FIELDS):
             self._ring[place, field] = values[name]
-        self.written.extend(zip(rows.tolist(), g.tolist(), strict=True))
+        self._untold[rows] = np.minimum(self._untold[rows], g)
 
     def get(self, rows: Ints, g: Ints) -> tuple[Bools, dict[str, Floats]]:
         """Whether each row knows its boundary `g`, and its columns there."""
@@ -143,13 +143,11 @@ class Columns:
 
     def take_written(self) -> list[list[Any]]:
         """Boundaries written since the last call: [row, g, columns...]."""
-        out: list[list[Any]] = []
-        for row, g in dict.fromkeys(self.written):
-            slot = g % int(self.width[row])
-            if self.slot_g[row, slot] == g:
-                out.append([row, g, *(float(self.ring[name][row, slot]) for name in self.FIELDS)])
-        self.written.clear()
-        return out
+        rows, slots = np.nonzero(self.slot_g >= self._untold[:, None])
+        known = self.slot_g[rows, slots]
+        self._untold[:] = FAR
+        values = self._ring.take(rows * self._size + slots, axis=0)
+        return [[*at, *row] for *at, row in zip(rows.tolist(), known.tolist(), values.tolist(), strict=True)]
 
     def set_written(self, row: int, g: int, columns: list[float]) -> None:
         slot = g % int(self.width[row])

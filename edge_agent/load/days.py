@@ -25,7 +25,11 @@ _WIDTH = 11  # end_ms, coverage, then active, reactive, apparent as low, value, 
 class _Running:
     span: DaySpan
     rows: array[float] = field(default_factory=lambda: array("d"))
-    ends: set[Ms] = field(default_factory=set)
+    last_ms: Ms = 0  # the latest end
+
+    def knows(self, end_ms: Ms) -> bool:
+        """Whether the block that ends then has been taken; they come in order but for a few."""
+        return end_ms <= self.last_ms and float(end_ms) in self.rows[::_WIDTH]
 
 
 class Days:
@@ -57,9 +61,9 @@ class Days:
     def vouched(self, point: PointId) -> tuple[float, int] | None:
         """Of the day so far: how many blocks readings vouch for, and how many there should be; None: none yet."""
         running = self._running.get(point)
-        if running is None or not running.ends:
+        if running is None or not running.rows:
             return None
-        expected = (max(running.ends) - running.span.start_ms) // self._period_ms[point]
+        expected = (running.last_ms - running.span.start_ms) // self._period_ms[point]
         return sum(running.rows[1::_WIDTH]), expected
 
     def _take(self, interval: Interval) -> None:
@@ -70,9 +74,9 @@ class Days:
             running = None
         if running is None:
             running = self._running[point] = _Running(self._span(point, interval.end_ms))
-        if interval.end_ms <= running.span.start_ms or interval.end_ms in running.ends:
+        if interval.end_ms <= running.span.start_ms or running.knows(interval.end_ms):
             return  # of a day that was told already, or told twice
-        running.ends.add(interval.end_ms)
+        running.last_ms = max(running.last_ms, interval.end_ms)
         demand = next((d for d in interval.demands if d.apparent is not None), None)
         demand = None if interval.spans else demand or next(iter(interval.demands), None)
         running.rows.append(float(interval.end_ms))

@@ -264,7 +264,9 @@ class FindingsDb:
         return dict(self.connection.execute("SELECT key, blob FROM tracks ORDER BY key"))
 
     def ledger(self) -> list[bytes]:
-        return [blob for (blob,) in self.connection.execute("SELECT blob FROM ledger ORDER BY n")]
+        found = [blob for (blob,) in self.connection.execute("SELECT blob FROM ledger ORDER BY n")]
+        self.connection.execute("PRAGMA shrink_memory")
+        return found
 
     def note(self, key: str) -> bytes | None:
         row = self.connection.execute("SELECT blob FROM note WHERE key = ?", (key,)).fetchone()

@@ -43,7 +43,7 @@ class ShapeTrack:
     last_day: int | None = None
     weeks: tuple[tuple[int, int], ...] = ()
     peak: tuple[float, ...] = ()  # largest mean of one period, by week
-    sums: array[float] = field(default_factory=lambda: array("d"))
+    sums: array[float] = field(default_factory=lambda: array("f"))  # a shape needs no more, and it takes half of it
     counts: array[int] = field(default_factory=lambda: array("B"))
 
 
@@ -88,7 +88,7 @@ def add_day(
     weeks = [w for w in track.weeks if w[0] > week - rule.weeks]
     gone = len(track.weeks) - len(weeks)
     peaks = list(track.peak[gone:])
-    sums, counts = np.array(track.sums[gone * 2 * n :]), np.array(track.counts[gone * 2 * n :], np.uint8)
+    sums, counts = np.array(track.sums[gone * 2 * n :], np.float64), np.array(track.counts[gone * 2 * n :], np.uint8)
     if not weeks or weeks[-1][0] != week:
         weeks.append((week, 0))
         peaks.append(0.0)
@@ -99,7 +99,7 @@ def add_day(
     weeks[-1], peaks[-1] = (week, weeks[-1][1] + 1), max(peaks[-1], float(row[good].max()))
     return replace(
         track, archive=archive, slots=n, last_day=day, weeks=tuple(weeks), peak=tuple(peaks),
-        sums=array("d", sums.tobytes()), counts=array("B", counts.tobytes()),
+        sums=array("f", sums.astype(np.float32).tobytes()), counts=array("B", counts.tobytes()),
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def judge(
     if days < rule.least_days:
         return CannotSay(Why.TOO_FEW, "days", float(days), float(rule.least_days))
     n = track.slots
-    sums = np.array(track.sums).reshape(-1, 2 * n).sum(axis=0)
+    sums = np.array(track.sums, np.float64).reshape(-1, 2 * n).sum(axis=0)
     counts = np.array(track.counts, np.int64).reshape(-1, 2 * n).sum(axis=0)
     if (counts[:n] == 0).any():
         return CannotSay(Why.COVERAGE, "working_days")
