@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.settings.site import Paths
-from tests.bench.memory import PROGRAM, SERVICE
+from tests.bench.memory import FLAGS, PROGRAM, SERVICE
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMD = ROOT / "systemd"
@@ -90,6 +90,7 @@ def test_the_memory_budget_is_measured_on_what_the_unit_starts():
     settings = [w for line in lines if line.startswith("Environment=") for w in line.partition("=")[2].split()]
     assert {f"{name}={value}" for name, value in SERVICE.items()} <= set(settings)
     command = next(line.split() for line in lines if line.startswith("ExecStart="))
+    assert set(FLAGS) <= set(command)
     assert command[command.index("-m") :][: len(PROGRAM)] == list(PROGRAM)
 
 

@@ -7,8 +7,10 @@ a link remembers, the image, the open intervals) has filled up within the time o
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +28,10 @@ from tests.broker import Broker, TlsFiles, free_port
 POINTS = 64
 PROFILE = "acrel-dtsd1352"
 GOAL_MIB = 56.0
+FLAGS = ("-OO", "-X", "faulthandler")
 PROGRAM = ("-m", "edge_agent.app", "--site")
+COMPILED = Path(sys.prefix) / "compiled"
+NEEDED = "edge_agent.app", "drivers.modbus.driver", "drivers.modbus.rtu", "numpy", "paho.mqtt.client", "sqlite3", "ssl"
 SERVICE = {"MALLOC_ARENA_MAX": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONTZPATH": "/usr/share/zoneinfo"}
 """As systemd/edge-agent.service sets and starts it."""
 
@@ -81,14 +86,23 @@ def agent_with_tls(
         ports = json.loads(meters.ask())[0]
         places = [Place(port, 1) for port in ports] if single else [Place(ports[0], 1 + i) for i in range(POINTS)]
         site = write_site(folder, places, mqtt_port=broker.port, profile=profile, every_s=every_s, tls=tls.gateway)
-        # As it is installed: compiled. A checkout would compile at the first start, and keep what that took.
-        subprocess.run([*python("-m", "compileall", "-q", "edge_agent", "drivers")], cwd=ROOT, check=True)
-        command = python("-X", "faulthandler", *PROGRAM, site)
-        agent = stage.enter_context(Child("agent", command, folder, env=SERVICE))
+        agent = stage.enter_context(Child("agent", python(*compiled(), *PROGRAM, site), folder, env=SERVICE))
         yield agent
         agent.check()
         if "u'gw-1'" not in broker.log:
             raise RuntimeError(f"the agent did not reach its broker:\n{broker.log[-600:]}")
+
+
+def compiled() -> tuple[str, ...]:
+    """The flags that the unit starts Python with; and all of it compiled for them, as an installation does.
+
+    A checkout would compile at its first start, and keep the memory that this took. Raises CalledProcessError.
+    """
+    flags = (*FLAGS, "-X", f"pycache_prefix={COMPILED}")
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for words in (("-m", "compileall", "-q", "edge_agent", "drivers"), ("-c", f"import {', '.join(NEEDED)}")):
+        subprocess.run(python(*flags, *words), cwd=ROOT, env=env, check=True)
+    return flags
 
 
 def held(agent: Child, seconds: float) -> Memory:
