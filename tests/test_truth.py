@@ -29,7 +29,6 @@ from tests.truth.load import load_of
 from tests.truth.meter import World
 from tests.truth.play import Finding
 from tests.truth.profiles import ROOT, profiles
-from tests.truth.summary import summary
 from tests.truth.tables import text
 
 ASKED = os.environ.get("EDGE_PROVE_TRUTH", "")
@@ -46,13 +45,13 @@ def said() -> dict[str, Any]:
     batches = truth.plan(list(known.shapes), years=YEARS, cases=CASES, disturbed=DISTURBED, days=DAYS, only=only)
     kept = truth.kept_for(known) if ASKED else truth.Kept(None)
     results = truth.run(batches, jobs=2 if ASKED else 1, kept=kept, progress=truth.Progress(None))
-    found = summary(results, known.source)
+    found = truth.said_of(results, batches, kept, known)
     print(text(found))
     clean, disturbed = found["clean"], found["disturbed"]
     report(
         "clean", point_years=clean["point_years"], load_classes=clean["shapes"], major=clean["major"],
         bound_95=clean["major_bound_per_year"], warnings_a_year=clean["warnings_per_year"],
-        notices_a_year=clean["notices_per_year"],
+        notices_a_year=clean["notices_per_year"], batches_from_record=found["from_record"], of=found["of_batches"],
     )  # fmt: skip
     report(
         "disturbed", point_years=disturbed["point_years"], more_accusations_not_so=len(disturbed["additional_not_so"]),
@@ -120,6 +119,20 @@ def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     again = truth.Kept(tmp_path / "kept.jsonl")
     assert again.of(batches[0]) == before
     assert again.of(batches[1]) is None
+
+
+def test_a_record_counts_until_it_is_asked_for_anew(tmp_path: Path):
+    (batch,) = truth.plan(["G3-H"], years=0, cases=1, disturbed=0, only=("cover",))
+    path, record = tmp_path / "kept.jsonl", tmp_path / "record" / "kept.jsonl.xz"
+    results = played(batch, profiles(fetch=False).shapes)
+    played_here = truth.Kept(path, record=record)
+    played_here.keep(batch, results)
+    assert played_here.write_record() == record
+    path.unlink()
+    elsewhere = truth.Kept(path, record=record)
+    assert elsewhere.of(batch) == results
+    assert elsewhere.from_record == {batch.name}, "and the figures say so"
+    assert truth.Kept(path, record=record, fresh=True).of(batch) is None
 
 
 def test_what_is_said_to_stand_apart_takes_no_part():

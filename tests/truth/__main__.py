@@ -1,7 +1,9 @@
 """How right the agent is: `python -m tests.truth [--years N] [--cases N] [--disturbed N] [--only KIND]... [--json]`.
 
 Plays seeded customers through the real core and prints, per topic, precision, recall, delay and what is unknown. What
-has been played with these very files is kept in .truth/ and is not played again: a run that was cut off goes on.
+has been played with these very files is kept in .truth/ and is not played again: a run that was cut off goes on. What
+`--record` has written to tests/truth/record counts too, as long as the files that take part are the same; the output
+says how much of it that was, and `--fresh` plays it here.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import lzma
 import signal
 import sys
 import time
@@ -27,6 +30,7 @@ from tests.truth.tables import text
 
 SIZE = 9
 """Points side by side in one core."""
+RECORD = ROOT / "tests" / "truth" / "record"
 _SHAPES: Profiles | None = None
 
 APART = (
@@ -39,6 +43,7 @@ APART = (
         "__main__", "applied", "case", "commands", "demand", "documents", "envelope", "evidence", "finding",
     )),
     *(f"tests/truth/{name}.py" for name in ("__main__", "figures", "ranking", "summary", "tables")),
+    "tests/truth/record",
 )  # fmt: skip
 """What takes no part in playing (a test makes sure): when it changes, nothing need be played again."""
 PART = ("edge_agent", "config", "tests/truth", "tests/data", *(f":(exclude){room}" for room in APART))
@@ -104,34 +109,52 @@ def _play(batch: Batch) -> list[Result]:
 
 
 class Kept:
-    """What has been played, batch by batch; `path` None: nothing is kept."""
+    """What has been played, batch by batch; `path` None: nothing is kept. `record`: what was played elsewhere."""
 
-    def __init__(self, path: Path | None, *, fresh: bool = False) -> None:
+    def __init__(self, path: Path | None, *, record: Path | None = None, fresh: bool = False) -> None:
         self._path = path
+        self._record = record
         self._known: dict[str, list[dict[str, Any]]] = {}
-        if path is None:
-            return
-        if fresh:
+        if path is not None and fresh:
             path.unlink(missing_ok=True)
-        if path.exists():
-            for line in path.read_text("utf-8").splitlines():
-                try:
-                    entry = json.loads(line)
-                    self._known[entry["batch"]] = entry["results"]
-                except (ValueError, KeyError):  # cut off while it was written
-                    continue
+        if record is not None and record.exists() and not fresh:
+            self._take(lzma.decompress(record.read_bytes()).decode("utf-8"))
+        self._recorded = frozenset(self._known)
+        if path is not None and path.exists():
+            self._take(path.read_text("utf-8"))
+        self.from_record: set[str] = set()
+
+    def _take(self, lines: str) -> None:
+        for line in lines.splitlines():
+            try:
+                entry = json.loads(line)
+                self._known[entry["batch"]] = entry["results"]
+            except (ValueError, KeyError):  # cut off while it was written
+                continue
+
+    def write_record(self) -> Path:
+        """All that is known, as the record of these files. Raises ValueError where git cannot say which these are."""
+        if self._record is None:
+            raise ValueError("no record without git: it says of which files this is one")
+        lines = [json.dumps({"batch": b, "results": r}, ensure_ascii=False) for b, r in sorted(self._known.items())]
+        self._record.parent.mkdir(exist_ok=True)
+        self._record.write_bytes(lzma.compress("\n".join(lines).encode("utf-8"), preset=9))
+        return self._record
 
     def of(self, batch: Batch) -> list[Result] | None:
         found = self._known.get(batch.name)
         if found is None:
             return None
+        if batch.name in self._recorded:
+            self.from_record.add(batch.name)
         return [Result(**{**r, "answers": [tuple(a) for a in r["answers"]]}) for r in found]
 
     def keep(self, batch: Batch, results: list[Result]) -> list[Result]:
+        self._known[batch.name] = [asdict(r) for r in results]
         if self._path is not None:
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                line = {"batch": batch.name, "results": [asdict(r) for r in results]}
+                line = {"batch": batch.name, "results": self._known[batch.name]}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
         return results
 
@@ -139,7 +162,15 @@ class Kept:
 def kept_for(known: Profiles, *, fresh: bool = False) -> Kept:
     """What has been played of these profiles with the files that take part as they lie here."""
     tree = tree_hash(ROOT, *PART)
-    return Kept(KEPT.parent / f"{tree[:16]}-{len(known.shapes)}.jsonl" if tree else None, fresh=fresh)
+    if not tree:
+        return Kept(None)
+    name = f"{tree[:16]}-{len(known.shapes)}.jsonl"
+    return Kept(KEPT.parent / name, record=RECORD / f"{name}.xz", fresh=fresh)
+
+
+def said_of(results: Sequence[Result], batches: Sequence[Batch], kept: Kept, known: Profiles) -> dict[str, Any]:
+    """All figures, and how many of the batches were not played here but are in the record."""
+    return {"from_record": len(kept.from_record), "of_batches": len(batches), **summary(results, known.source)}
 
 
 class Progress:
@@ -184,6 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--fresh", action="store_true", help="play again what has been played with these files")
+    parser.add_argument("--record", action="store_true", help="write what is known to tests/truth/record")
     parser.add_argument("--no-fetch", action="store_true", help="only the load classes that are here")
     parser.add_argument("--json", action="store_true", help="the figures as JSON")
     asked = parser.parse_args(arguments)
@@ -206,7 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write("\ncut off: the next run goes on from here\n")
         return 130
     progress.end()
-    said = summary(results, known.source)
+    said = said_of(results, batches, kept, known)
+    if asked.record:
+        sys.stderr.write(f"written: {kept.write_record().relative_to(ROOT)}\n")
     sys.stdout.write(json.dumps(said, ensure_ascii=False, indent=1) + "\n" if asked.json else text(said) + "\n")
     return 0
 

@@ -14,6 +14,7 @@ def text(said: dict[str, Any]) -> str:
         f"profiles: {said['profiles']}; release set {said['release_set']}",
         f"cases: {cases['clean']} clean, {cases['at_fault']} at fault, {cases['disturbed']} disturbed",
         f"read every: {', '.join(said['cadence'])}",
+        f"played before, by the record: {said['from_record']} of {said['of_batches']} batches",
         "",
     ]
     if clean["point_years"]:
