@@ -141,7 +141,7 @@ class Commanding:
         word = _word(opened)
         if word not in ALLOWED:
             raise PackageRefused("not_allowed", what=word or "-")
-        command: Command = plain_payload(opened, Command)  # type: ignore[arg-type]
+        command: Command = plain_payload(opened, Command)  # type: ignore[arg-type]  # a union of closed types is no `type[T]`
         await self._doing.check(command)
         self._ratchet.take(opened.header)
         # what comes again after a crash from here on was interrupted
