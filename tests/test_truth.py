@@ -19,7 +19,7 @@ import pytest
 
 from tests.figures import report
 from tests.truth import __main__ as truth
-from tests.truth.cases import batches_of, enough, played
+from tests.truth.cases import batches_of, played
 from tests.truth.customer import drawn
 from tests.truth.faults import Happening
 from tests.truth.figures import rate_bound, share
@@ -29,6 +29,7 @@ from tests.truth.load import load_of
 from tests.truth.meter import World
 from tests.truth.play import Finding
 from tests.truth.profiles import ROOT, profiles
+from tests.truth.results import enough, results_of
 from tests.truth.tables import text
 
 ASKED = os.environ.get("EDGE_PROVE_TRUTH", "")
@@ -96,8 +97,8 @@ def test_the_same_seeds_say_the_same_again():
     kind = next(k for k in KINDS if k.name == "cover")
     (batch,) = batches_of(kind, 1, ["G3-H"], size=1)
     first, again = played(batch, known.shapes), played(batch, known.shapes)
-    assert first[0].found
     assert first == again
+    assert results_of(batch, first, known.shapes)[0].found
 
 
 def test_an_irregularity_that_is_not_there_is_not_found():
@@ -106,31 +107,31 @@ def test_an_irregularity_that_is_not_there_is_not_found():
     kind = next(k for k in KINDS if k.name == "cover")
     (batch,) = batches_of(None, 1, ["G3-H"], size=1, days=2)
     (clean,) = played(batch, known.shapes)
-    assert [f for f in clean.findings if f["topic"] in kind.must] == []
+    assert [f for f in clean.findings if f.topic in kind.must] == []
 
 
 def test_a_run_that_was_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     batches = truth.plan(["G3-H"], years=0, cases=1, disturbed=0, only=("cover", "magnet"))
     kept = truth.Kept(tmp_path / "kept.jsonl")
-    before = truth.run(batches[:1], jobs=1, kept=kept, progress=truth.Progress(None))
+    found = truth.run(batches[:1], jobs=1, kept=kept, progress=truth.Progress(None))
     with (tmp_path / "kept.jsonl").open("a") as file:
         file.write('{"batch": "half a li')
-    monkeypatch.setattr(truth, "_play", lambda batch: played(batch, profiles(fetch=False).shapes))
     again = truth.Kept(tmp_path / "kept.jsonl")
-    assert again.of(batches[0]) == before
     assert again.of(batches[1]) is None
+    monkeypatch.setattr(truth, "played", lambda batch, shapes: pytest.fail(f"{batch.name} is played again"))
+    assert truth.run(batches[:1], jobs=1, kept=again, progress=truth.Progress(None)) == found
 
 
 def test_a_record_counts_until_it_is_asked_for_anew(tmp_path: Path):
     (batch,) = truth.plan(["G3-H"], years=0, cases=1, disturbed=0, only=("cover",))
     path, record = tmp_path / "kept.jsonl", tmp_path / "record" / "kept.jsonl.xz"
-    results = played(batch, profiles(fetch=False).shapes)
+    said = played(batch, profiles(fetch=False).shapes)
     played_here = truth.Kept(path, record=record)
-    played_here.keep(batch, results)
+    played_here.keep(batch, said)
     assert played_here.write_record() == record
     path.unlink()
     elsewhere = truth.Kept(path, record=record)
-    assert elsewhere.of(batch) == results
+    assert elsewhere.of(batch) == said
     assert elsewhere.from_record == {batch.name}, "and the figures say so"
     assert truth.Kept(path, record=record, fresh=True).of(batch) is None
 
@@ -174,8 +175,8 @@ def test_progress_is_for_a_terminal_only():
     (batch,) = truth.plan(["G3-H"], years=0, cases=1, disturbed=0, only=("cover",))
     for out, speaks in ((Terminal(), True), (io.StringIO(), False)):
         progress = truth.Progress(out)
-        progress.begin(0, 1)
-        progress.step(batch)
+        progress.begin(1, 2)
+        progress.step(batch, was_played=True)
         progress.end()
         assert bool(out.getvalue()) == speaks
 

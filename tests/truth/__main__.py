@@ -15,6 +15,7 @@ import lzma
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
@@ -22,9 +23,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tests.prove import tree_hash
-from tests.truth.cases import Batch, Result, batches_of, played
+from tests.truth.cases import Batch, batches_of, played
 from tests.truth.kinds import KINDS
+from tests.truth.play import Finding, Played
 from tests.truth.profiles import KEPT, ROOT, Profiles, profiles
+from tests.truth.results import Result, results_of
 from tests.truth.summary import summary
 from tests.truth.tables import text
 
@@ -42,7 +45,7 @@ APART = (
     *(f"edge_agent/contract/{name}.py" for name in (
         "__main__", "applied", "case", "commands", "demand", "documents", "envelope", "evidence", "finding",
     )),
-    *(f"tests/truth/{name}.py" for name in ("__main__", "figures", "ranking", "summary", "tables")),
+    *(f"tests/truth/{name}.py" for name in ("__main__", "figures", "judge", "ranking", "results", "summary", "tables")),
     "tests/truth/record",
 )  # fmt: skip
 """What takes no part in playing (a test makes sure): when it changes, nothing need be played again."""
@@ -66,27 +69,27 @@ def plan(
 
 
 def run(batches: Sequence[Batch], *, jobs: int, kept: Kept, progress: Progress) -> list[Result]:
-    """Results of all batches; those that are kept are not played again."""
+    """Results of all batches; those that are kept are not played again, but judged again they are."""
     results: list[Result] = []
-    todo: list[Batch] = []
-    for batch in batches:
-        before = kept.of(batch)
-        if before is None:
-            todo.append(batch)
-        else:
-            results += before
-    progress.begin(len(batches) - len(todo), len(batches))
+    known = {batch: before for batch in batches if (before := kept.of(batch)) is not None}
+    progress.begin(len(batches), sum(len(b.numbers) * b.days for b in batches if b not in known))
     if jobs == 1:
-        for batch in todo:
-            results += kept.keep(batch, _play(batch))
-            progress.step(batch)
+        for batch in batches:
+            said, found = _play(batch, known.get(batch))
+            if batch not in known:
+                kept.keep(batch, said)
+            results += found
+            progress.step(batch, was_played=batch not in known)
         return results
     with ProcessPoolExecutor(jobs, initializer=_alone) as pool:
-        waiting = {pool.submit(_play, batch): batch for batch in todo}
+        waiting = {pool.submit(_play, batch, known.get(batch)): batch for batch in batches}
         try:
             for done in as_completed(waiting):
-                results += kept.keep(waiting[done], done.result())
-                progress.step(waiting[done])
+                batch, (said, found) = waiting[done], done.result()
+                if batch not in known:
+                    kept.keep(batch, said)
+                results += found
+                progress.step(batch, was_played=batch not in known)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -97,15 +100,18 @@ def _alone() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _play(batch: Batch) -> list[Result]:
+def _play(batch: Batch, before: list[Played] | None) -> tuple[list[Played], list[Result]]:
+    """What is said in this batch (`before`: known already, and not given again), and what comes of it."""
     global _SHAPES  # noqa: PLW0603  (read once per process)
     if _SHAPES is None:
         _SHAPES = profiles(fetch=False)
+    if before is not None:
+        return [], results_of(batch, before, _SHAPES.shapes)
     gc.disable()  # nothing here goes in circles for long, and looking for it takes a fifth of the time
-    results = played(batch, _SHAPES.shapes)
+    said = played(batch, _SHAPES.shapes)
     gc.enable()
     gc.collect()
-    return results
+    return said, results_of(batch, said, _SHAPES.shapes)
 
 
 class Kept:
@@ -128,7 +134,7 @@ class Kept:
         for line in lines.splitlines():
             try:
                 entry = json.loads(line)
-                self._known[entry["batch"]] = entry["results"]
+                self._known[entry["batch"]] = entry["said"]
             except (ValueError, KeyError):  # cut off while it was written
                 continue
 
@@ -136,27 +142,36 @@ class Kept:
         """All that is known, as the record of these files. Raises ValueError where git cannot say which these are."""
         if self._record is None:
             raise ValueError("no record without git: it says of which files this is one")
-        lines = [json.dumps({"batch": b, "results": r}, ensure_ascii=False) for b, r in sorted(self._known.items())]
+        lines = [json.dumps({"batch": b, "said": r}, ensure_ascii=False) for b, r in sorted(self._known.items())]
         self._record.parent.mkdir(exist_ok=True)
         self._record.write_bytes(lzma.compress("\n".join(lines).encode("utf-8"), preset=9))
         return self._record
 
-    def of(self, batch: Batch) -> list[Result] | None:
+    def of(self, batch: Batch) -> list[Played] | None:
         found = self._known.get(batch.name)
         if found is None:
             return None
         if batch.name in self._recorded:
             self.from_record.add(batch.name)
-        return [Result(**{**r, "answers": [tuple(a) for a in r["answers"]]}) for r in found]
+        return [_revived(each) for each in found]
 
-    def keep(self, batch: Batch, results: list[Result]) -> list[Result]:
-        self._known[batch.name] = [asdict(r) for r in results]
+    def keep(self, batch: Batch, said: list[Played]) -> None:
+        self._known[batch.name] = [_flat(each) for each in said]
         if self._path is not None:
             self._path.parent.mkdir(exist_ok=True)
             with self._path.open("a", encoding="utf-8") as file:
-                line = {"batch": batch.name, "results": self._known[batch.name]}
+                line = {"batch": batch.name, "said": self._known[batch.name]}
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
-        return results
+
+
+def _flat(said: Played) -> dict[str, Any]:
+    answers = [[*key, count] for key, count in sorted(said.answers.items())]
+    return {"point": said.point, "days": said.days, "answers": answers, "findings": [asdict(f) for f in said.findings]}
+
+
+def _revived(plain: dict[str, Any]) -> Played:
+    answers = Counter({(topic, answer, why): count for topic, answer, why, count in plain["answers"]})
+    return Played(plain["point"], [Finding(**f) for f in plain["findings"]], answers, plain["days"])
 
 
 def kept_for(known: Profiles, *, fresh: bool = False) -> Kept:
@@ -178,15 +193,18 @@ class Progress:
 
     def __init__(self, out: TextIO | None) -> None:
         self._out = out if out is not None and out.isatty() else None
-        self._done = self._of = self._before = 0
+        self._done = self._of = 0
+        self._played = self._to_play = 0
         self._began = time.monotonic()
 
-    def begin(self, done: int, of: int) -> None:
-        self._done, self._of, self._before = done, of, done
+    def begin(self, of: int, to_play: int) -> None:
+        """`of`: batches. `to_play`: point-days of those that are not known yet."""
+        self._of, self._to_play = of, to_play
         self._say("")
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: Batch, *, was_played: bool) -> None:
         self._done += 1
+        self._played += len(batch.numbers) * batch.days if was_played else 0
         self._say(batch.name)
 
     def end(self) -> None:
@@ -198,8 +216,8 @@ class Progress:
         if self._out is None:
             return
         spent = time.monotonic() - self._began
-        played_now = self._done - self._before
-        left = f", about {spent / played_now * (self._of - self._done):.0f} s left" if played_now else ""
+        rest = self._to_play - self._played
+        left = f", about {spent / self._played * rest:.0f} s left" if self._played and rest else ""
         self._out.write(f"\r\x1b[K[{self._done}/{self._of}] {what} {spent:.0f} s{left}")
         self._out.flush()
 

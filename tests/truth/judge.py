@@ -14,6 +14,7 @@ from tests.truth.play import Finding
 from tests.truth.profiles import Floats
 
 DAY_MS = 86_400_000
+DAY_H = 24.0
 CLASS = 0.005
 """Meter and transformers of class 0.5: what they may show too much is no accusation of the agent's."""
 
@@ -59,7 +60,8 @@ def _by_load(finding: Finding, world: World) -> bool:
             demand = load.sliding_va()
             limit = customer.contract_kva * 1000
         end = _step(world, finding.opened_ms) - round(900 / load.step_s) + 1
-        width = max(1, round((hours - 0.25) * 3600 / load.step_s))
+        held_h = DAY_H if finding.topic == "cap-thermal" else hours - 0.25  # the day's ageing is of the day behind it
+        width = max(1, round(held_h * 3600 / load.step_s))
         slack = load.sub + 1
         stretch = demand[max(0, end - width - slack) : end + slack]
         # Of a hold every window counts; the steps at its edges may lie outside.

@@ -18,7 +18,8 @@ from edge_agent.audit.case import Case, OpenFinding, case_of
 from edge_agent.audit.topic import Route
 from edge_agent.model import Severity
 from edge_agent.settings import config_files
-from tests.truth.cases import BY_NAME, Result
+from tests.truth.cases import BY_NAME
+from tests.truth.results import Result
 
 _RULES = case_rules_of(config_files())
 DRAWS = 200

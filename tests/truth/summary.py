@@ -9,11 +9,12 @@ from typing import Any
 from edge_agent.assembly import releases_of
 from edge_agent.model import Severity
 from edge_agent.settings import config_files
-from tests.truth.cases import BY_NAME, Result
+from tests.truth.cases import BY_NAME
 from tests.truth.figures import median, rate_bound, share
 from tests.truth.kinds import KINDS
 from tests.truth.play import RELEASE_SET
 from tests.truth.ranking import ranking
+from tests.truth.results import Result
 
 GRAVE = ("major", "critical")
 COLLECTION = ("dat-",)
