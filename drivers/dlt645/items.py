@@ -94,7 +94,8 @@ def layout(registers: tuple[Register, ...]) -> tuple[_Item, ...]:
     """Worked out once for all devices of a model; ValueError names the register that cannot be read as it says."""
     items = tuple(_item(r) for r in registers)
     places = {place_of(r).di for r in registers}
-    assert len(places) == 1, "one question, one identifier"
+    if len(places) != 1:
+        raise ValueError(f"{registers[0].quantity} at {registers[0].address}: one question, one identifier")
     if len({bool(i.item) for i in items}) > 1:
         raise ValueError(f"{items[0].quantity} at {items[0].address}: an identifier is one item, or a block of them")
     widths = {i.octets for i in items}

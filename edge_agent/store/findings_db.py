@@ -265,7 +265,7 @@ class FindingsDb:
 
     def ledger(self) -> list[bytes]:
         found = [blob for (blob,) in self.connection.execute("SELECT blob FROM ledger ORDER BY n")]
-        self.connection.execute("PRAGMA shrink_memory")
+        self.connection.execute("PRAGMA shrink_memory")  # what a start reads, it reads once
         return found
 
     def note(self, key: str) -> bytes | None:

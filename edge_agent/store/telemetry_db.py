@@ -132,7 +132,7 @@ class TelemetryDb:
                     (start_ms, end_ms, limit - len(found)),
                 )
                 found.extend(self._proved(rows))
-        self.connection.execute("PRAGMA shrink_memory")
+        self.connection.execute("PRAGMA shrink_memory")  # pages that nobody reads again
         return found
 
     def boundaries(self, device: str, start_ms: Ms, end_ms: Ms) -> list[BoundaryRow]:
